@@ -1,0 +1,54 @@
+# `make demo` and `make test` need python3 (3.11 or later) and make, nothing else.
+PYTHON ?= python3
+SERVE ?= 1
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
+
+.PHONY: install install-dev demo test lint format trust bench lock clean
+
+install: .venv/runtime
+install-dev: .venv/dev
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kunto needs Python 3.11 or later: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+
+.venv/runtime: requirements.lock pyproject.toml | .venv/bin/python
+	@echo "Installing Kunto into .venv (pinned, with hashes) …"
+	$(PIP_INSTALL) -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/dev: requirements-dev.lock pyproject.toml | .venv/bin/python
+	@echo "Installing Kunto and its development tools into .venv (pinned, with hashes) …"
+	$(PIP_INSTALL) -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch .venv/runtime $@
+
+demo: install
+	@SERVE=$(SERVE) $(BIN)/python -m kunto.demo
+
+test: install-dev
+	$(BIN)/pytest -n 2 -m "not trust"
+
+trust: install-dev
+	$(BIN)/pytest -m trust
+
+bench: install-dev
+	$(BIN)/python -m benchmarks.real_data
+
+lint: install-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: install-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock:
+	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements.lock
+	uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements-dev.lock
+
+clean:
+	rm -rf .venv workspace build *.egg-info
