@@ -1,0 +1,1 @@
+"""Tables and time in, account features out; knows nothing of models."""
