@@ -1,0 +1,1 @@
+"""Pure models: frames in, scores out; no files, no network."""
