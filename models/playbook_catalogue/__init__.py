@@ -1,0 +1,1 @@
+"""The playbooks, one YAML file each; `models.playbooks` reads and checks them."""
