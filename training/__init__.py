@@ -1,0 +1,1 @@
+"""Dataset, split, fit, calibrate, evaluate, gate, register."""
