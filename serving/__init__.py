@@ -1,0 +1,1 @@
+"""The store, and what stands on it."""
