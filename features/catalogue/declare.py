@@ -1,0 +1,112 @@
+"""What a declaration is: exact counts over the rows visible at T, and features derived from the counts.
+
+Counts are integers, decimals or instants, so that they do not depend on the order of rows; floats are derived after.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import ibis
+
+Driver = Literal[
+    "usage_decline",
+    "low_adoption",
+    "onboarding_stalled",
+    "silence",
+    "stakeholder_gap",
+    "champion_left",
+    "support_friction",
+    "negative_feedback",
+    "payment_trouble",
+    "renewal_near",
+    "price_pressure",
+    "value_unproven",
+    "growth",
+    "tenure_and_profile",
+]
+DRIVERS: tuple[str, ...] = get_args(Driver)
+Direction = Literal[-1, 0, 1]
+
+#: Instants and ages are whole microseconds.
+DAY = 86_400_000_000
+
+
+@dataclass(frozen=True)
+class Count:
+    """An exact aggregate over the rows of `source` that are visible at T.
+
+    `expr` takes the visible rows: the contract's columns masked at T, times as microseconds since 1970, plus `as_of` and `age`
+    (microseconds from the event to T). `needs` names optional columns without which the count is null; `empty` is its value
+    where the source is connected but the account has no row: silence is evidence (domain.md §3).
+    """
+
+    name: str
+    source: str
+    expr: Callable[[Any], Any]
+    needs: tuple[str, ...] = ()
+    empty: int | None = 0
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One account feature: its metadata, and `expr` over the frame of counts.
+
+    `window` is in days (None: a level at T). `direction` is the sign of the effect on the risk of churn (0: not plain, so the
+    model is left free). `phrase` is a noun phrase in English and in Finnish. `peers` asks for a second feature,
+    `<name>_vs_peers`, whose `versus` names this one: where it stands against the median of the account's peers, from −1 to 1
+    (`features.peers.relative_difference`).
+    """
+
+    name: str
+    unit: str
+    source: str
+    window: int | None
+    driver: Driver
+    direction: Direction
+    phrase: dict[str, str]
+    expr: Callable[[Any], Any]
+    peers: bool = False
+    versus: str | None = None
+
+
+def within(rows: Any, days: int, *, skip: int = 0) -> Any:
+    """Whether a row lies in the window [T − skip − days, T − skip), in days."""
+    recent = rows.age <= (skip + days) * DAY
+    return recent & (rows.age > skip * DAY) if skip else recent
+
+
+def ratio(top: Any, bottom: Any) -> Any:
+    """top / bottom as a float; null where the bottom is zero or null.
+
+    >>> ratio(ibis.literal(1), ibis.literal(4)).execute()
+    0.25
+    """
+    return top.cast("float64") / bottom.cast("float64").nullif(0.0)
+
+
+def log_ratio(now: Any, before: Any) -> Any:
+    """Natural log of (now + 1) / (before + 1): 0 = unchanged, defined at zero; a sum of corrections below zero counts as zero.
+
+    >>> round(log_ratio(ibis.literal(0), ibis.literal(3)).execute(), 3)
+    -1.386
+    """
+    return (_one_more(now) / _one_more(before)).ln()
+
+
+def _one_more(count: Any) -> Any:
+    return ibis.ifelse(count < 0, 0, count).cast("float64") + 1.0
+
+
+def days(age: Any) -> Any:
+    """An age in microseconds as days.
+
+    >>> days(ibis.literal(DAY // 2)).execute()
+    0.5
+    """
+    return age.cast("float64") / float(DAY)
+
+
+def as_float(name: str) -> Callable[[Any], Any]:
+    """Expression of a feature that is the count called `name`, as it is."""
+    return lambda counts: counts[name].cast("float64")

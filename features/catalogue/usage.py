@@ -1,0 +1,276 @@
+"""Features of use: how much, how often, how broadly, by how many, and the trend against the account's own past."""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ibis
+
+from features.catalogue.declare import DAY, Count, Feature, as_float, days, log_ratio, ratio, within
+
+SOURCE = "usage"
+#: 63 bits fit a signed 64-bit integer, and 63 days are nine whole weeks; two blocks hold the 91 days of 13 weeks.
+_BLOCK_DAYS, _BLOCKS = 63, 2
+#: Use before this many days, both halves of the longest trend, is not read; recency is capped there.
+REACH_DAYS = 180
+#: Names under which products log a visit to the page where one cancels.
+CANCELLATION_PAGES = ("cancellation_page", "cancel_page", "cancel_subscription", "cancellation", "downgrade_page")
+
+
+@ibis.udf.scalar.builtin(name="bit_count")  # type: ignore[untyped-decorator]
+def _bit_count(value: int) -> int:  # type: ignore[empty-body]
+    """Return the number of set bits: the engines' own function."""
+
+
+@ibis.udf.scalar.builtin(name="bin")  # type: ignore[untyped-decorator]
+def _bits(value: int) -> str:  # type: ignore[empty-body]
+    """Return the number in base two, without leading zeros: the engines' own function."""
+
+
+def _day_mask(block: int) -> Callable[[Any], Any]:
+    """Active days of a block of 63 days as bits; bit 0 of block 0 is the last 24 hours before T."""
+
+    def expr(rows: Any) -> Any:
+        day = (rows.age - 1) // DAY - block * _BLOCK_DAYS
+        inside = (day >= 0) & (day < _BLOCK_DAYS)
+        return (ibis.literal(1, type="int64") << ibis.ifelse(inside, day, 0)).bit_or(where=inside)
+
+    return expr
+
+
+def _active_days(counts: Any, first: int, length: int) -> Any:
+    """Active days among the days first … first + length − 1 before T."""
+    total: Any = ibis.literal(0, type="int64")
+    for block in range(_BLOCKS):
+        low = max(first - block * _BLOCK_DAYS, 0)
+        high = min(first + length - block * _BLOCK_DAYS, _BLOCK_DAYS)
+        if low < high:
+            total += _bit_count((counts[f"day_mask_{block}"] >> low) & ((1 << (high - low)) - 1))
+    return total
+
+
+def _active_weeks(counts: Any, weeks: int) -> Any:
+    """Weeks, counted back from T, with at least one active day."""
+    total: Any = ibis.literal(0, type="int64")
+    for week in range(weeks):
+        total += (_active_days(counts, 7 * week, 7) > 0).cast("int64")
+    return total
+
+
+def _longest_silence(counts: Any, length: int) -> Any:
+    """Return the longest run of days without use among the last `length`, or since the account began."""
+    calendar: Any = ""
+    for block in range(-(-length // _BLOCK_DAYS)):
+        width = min(length - block * _BLOCK_DAYS, _BLOCK_DAYS)
+        calendar = _bits(counts[f"day_mask_{block}"] & ((1 << width) - 1)).lpad(width, "0") + calendar
+    age = ((counts.as_of - counts.first_started_at + DAY - 1) // DAY).fill_null(length)
+    return calendar.right(ibis.least(age, length)).split("1").map(lambda silence: silence.length()).maxs()
+
+
+def users(counts: Any, name: str) -> Any:
+    """Users active in a window: the distinct ones that rows name, and no fewer than a daily sum says; null: neither is given."""
+    named, daily = counts[f"users_distinct_{name}"], counts[f"users_peak_{name}"]
+    return ibis.greatest(named.fill_null(daily), daily.fill_null(named)).cast("float64")
+
+
+def _window_counts(name: str, length: int, skip: int = 0) -> list[Count]:
+    return [
+        Count(f"events_{name}", SOURCE, lambda v: v.quantity.sum(where=within(v, length, skip=skip))),
+        Count(
+            f"users_distinct_{name}",
+            SOURCE,
+            lambda v: v.user_id.nunique(where=within(v, length, skip=skip)),
+            ("user_id",),
+        ),
+        Count(f"users_peak_{name}", SOURCE, lambda v: v.users.max(where=within(v, length, skip=skip)), ("users",)),
+    ]
+
+
+def _breadth(name: str, length: int, skip: int = 0) -> Count:
+    return Count(f"features_{name}", SOURCE, lambda v: v.feature.nunique(where=within(v, length, skip=skip)))
+
+
+COUNTS = [
+    *_window_counts("7d", 7),
+    *_window_counts("30d", 30),
+    *_window_counts("90d", 90),
+    *_window_counts("30d_before", 30, 30),
+    *_window_counts("90d_before", 90, 90),
+    _breadth("30d", 30),
+    _breadth("90d", 90),
+    _breadth("30d_before", 30, 30),
+    *(Count(f"day_mask_{block}", SOURCE, _day_mask(block)) for block in range(_BLOCKS)),
+    Count("value_30d", SOURCE, lambda v: v["value"].sum(where=within(v, 30)), ("value",)),
+    Count("value_90d", SOURCE, lambda v: v["value"].sum(where=within(v, 90)), ("value",)),
+    Count(
+        "cancellation_visits_30d",
+        SOURCE,
+        lambda v: v.quantity.sum(where=within(v, 30) & v.feature.lower().isin(CANCELLATION_PAGES)),
+    ),
+    Count("last_use_age", SOURCE, lambda v: v.age.min(), empty=REACH_DAYS * DAY),
+]
+
+
+def _usage(
+    name: str,
+    unit: str,
+    window: int | None,
+    driver: str,
+    en: str,
+    fi: str,
+    expr: Callable[[Any], Any],
+    *,
+    direction: int = -1,
+    peers: bool = False,
+) -> Feature:
+    return Feature(name, unit, SOURCE, window, driver, direction, {"en": en, "fi": fi}, expr, peers)  # type: ignore[arg-type]
+
+
+def _levels(length: int) -> list[Feature]:
+    span, jakso = f"in the last {length} days", f"viimeisten {length} päivän aikana"
+    key = f"{length}d"
+    return [
+        _usage(
+            f"active_days_{key}", "days", length, "low_adoption", f"active days {span}", f"aktiivista päivää {jakso}",
+            lambda c: _active_days(c, 0, length).cast("float64"), peers=length != 90,
+        ),
+        _usage(
+            f"events_{key}", "events", length, "low_adoption", f"actions {span}", f"toimintoa {jakso}",
+            as_float(f"events_{key}"), peers=length != 90,
+        ),
+        _usage(
+            f"active_users_{key}", "users", length, "low_adoption", f"active users {span}",
+            f"aktiivista käyttäjää {jakso}", lambda c: users(c, key),
+        ),
+    ]  # fmt: skip
+
+
+FEATURES = [
+    *_levels(7),
+    *_levels(30),
+    *_levels(90),
+    _usage(
+        "active_weeks_90d", "weeks", 91, "low_adoption", "active weeks of the last 13",
+        "aktiivista viikkoa viimeisistä 13:sta", lambda c: _active_weeks(c, 13).cast("float64"),
+    ),
+    _usage(
+        "longest_silence_90d", "days", 90, "low_adoption", "longest time without use in the last 90 days",
+        "päivää pisin käyttötauko viimeisten 90 päivän aikana", lambda c: _longest_silence(c, 90), direction=1,
+    ),
+    _usage(
+        "features_used_30d", "features", 30, "low_adoption", "features used in the last 30 days",
+        "käytettyä toimintoa viimeisten 30 päivän aikana", as_float("features_30d"), peers=True,
+    ),
+    _usage(
+        "features_used_90d", "features", 90, "low_adoption", "features used in the last 90 days",
+        "käytettyä toimintoa viimeisten 90 päivän aikana", as_float("features_90d"),
+    ),
+    _usage(
+        "seat_use_30d", "share", 30, "low_adoption", "share of seats in use in the last 30 days",
+        "käyttäjäpaikoista käytössä viimeisten 30 päivän aikana", lambda c: ratio(users(c, "30d"), c.seats_running),
+        peers=True,
+    ),
+    _usage(
+        "events_per_seat_30d", "events a seat", 30, "low_adoption", "actions per seat in the last 30 days",
+        "toimintoa käyttäjäpaikkaa kohden 30 päivässä", lambda c: ratio(c.events_30d, c.seats_running), peers=True,
+    ),
+    _usage(
+        "events_per_seat_90d", "events a seat", 90, "low_adoption", "actions per seat in the last 90 days",
+        "toimintoa käyttäjäpaikkaa kohden 90 päivässä", lambda c: ratio(c.events_90d, c.seats_running),
+    ),
+    _usage(
+        "events_per_mrr_30d", "events per money", 30, "price_pressure", "actions per unit of price in 30 days",
+        "toimintoa laskutettua euroa kohden 30 päivässä", lambda c: ratio(c.events_30d, c.mrr_running), peers=True,
+    ),
+    _usage(
+        "events_per_mrr_90d", "events per money", 90, "price_pressure", "actions per unit of price in 90 days",
+        "toimintoa laskutettua euroa kohden 90 päivässä", lambda c: ratio(c.events_90d, c.mrr_running),
+    ),
+    _usage(
+        "value_30d", "value", 30, "value_unproven", "value handled in the last 30 days",
+        "käsitelty arvo viimeisten 30 päivän aikana", as_float("value_30d"),
+    ),
+    _usage(
+        "value_per_mrr_30d", "value per money", 30, "value_unproven", "value handled per unit of price in 30 days",
+        "käsitelty arvo laskutettua euroa kohden 30 päivässä", lambda c: ratio(c.value_30d, c.mrr_running),
+    ),
+    _usage(
+        "value_per_mrr_90d", "value per money", 90, "value_unproven", "value handled per unit of price in 90 days",
+        "käsitelty arvo laskutettua euroa kohden 90 päivässä", lambda c: ratio(c.value_90d, c.mrr_running), peers=True,
+    ),
+    _usage(
+        "events_trend_30d", "log ratio", 60, "usage_decline", "change of use, the last 30 days against the 30 before",
+        "käytön muutos, viimeiset 30 päivää edellisiin 30:een", lambda c: log_ratio(c.events_30d, c.events_30d_before),
+    ),
+    _usage(
+        "events_trend_90d", "log ratio", 180, "usage_decline", "change of use, the last 90 days against the 90 before",
+        "käytön muutos, viimeiset 90 päivää edellisiin 90:een", lambda c: log_ratio(c.events_90d, c.events_90d_before),
+    ),
+    _usage(
+        "active_days_trend_30d", "log ratio", 60, "usage_decline", "change of active days against the 30 days before",
+        "aktiivisten päivien muutos edellisiin 30 päivään",
+        lambda c: log_ratio(_active_days(c, 0, 30), _active_days(c, 30, 30)),
+    ),
+    _usage(
+        "active_users_trend_30d", "log ratio", 60, "usage_decline", "change of active users against the 30 days before",
+        "aktiivisten käyttäjien muutos edellisiin 30 päivään",
+        lambda c: log_ratio(users(c, "30d"), users(c, "30d_before")),
+    ),
+    _usage(
+        "active_users_trend_90d", "log ratio", 180, "usage_decline", "change of active users against the 90 days before",
+        "aktiivisten käyttäjien muutos edellisiin 90 päivään",
+        lambda c: log_ratio(users(c, "90d"), users(c, "90d_before")),
+    ),
+    _usage(
+        "features_trend_30d", "log ratio", 60, "usage_decline", "change of features used against the 30 days before",
+        "käytettyjen toimintojen muutos edellisiin 30 päivään",
+        lambda c: log_ratio(c.features_30d, c.features_30d_before),
+    ),
+    _usage(
+        "days_since_last_use", "days", None, "usage_decline", "days since the last use", "päivää viimeisestä käytöstä",
+        lambda c: days(c.last_use_age), direction=1,
+    ),
+    _usage(
+        "cancellation_page_visits_30d", "visits", 30, "usage_decline", "visits to the cancellation page in 30 days",
+        "käyntiä irtisanomissivulla 30 päivässä", as_float("cancellation_visits_30d"), direction=1,
+    ),
+]  # fmt: skip
+
+
+def slug(name: str) -> str:
+    """A product feature's name as part of a column name.
+
+    >>> slug("Create Lead/v2")
+    'create_lead_v2'
+    """
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or "unnamed"
+
+
+def of_product_features(names: Sequence[str]) -> tuple[list[Count], list[Feature]]:
+    """Counts and features for the product's own most used features, in the order of `names`.
+
+    Names that make the same column are told apart by a number: use_of_export_90d, use_of_export_2_90d.
+    """
+    counts: list[Count] = []
+    features: list[Feature] = []
+    for position, name in enumerate(names):
+        twins = [slug(other) for other in names[:position]].count(slug(name))
+        count, columns = _of_product_feature(name, f"use_of_{slug(name)}" + (f"_{twins + 1}" if twins else ""))
+        counts.append(count)
+        features += columns
+    return counts, features
+
+
+def _of_product_feature(name: str, key: str) -> tuple[Count, list[Feature]]:
+    count = Count(f"{key}_90d", SOURCE, lambda v: v.quantity.sum(where=within(v, 90) & (v.feature == name)))
+    return count, [
+        _usage(
+            f"{key}_90d", "events", 90, "low_adoption", f"uses of {name} in the last 90 days",
+            f"kertaa käytetty: {name}, viimeiset 90 päivää", as_float(f"{key}_90d"),
+        ),
+        _usage(
+            f"{key}_per_mrr_90d", "events per money", 90, "price_pressure",
+            f"uses of {name} per unit of price in 90 days", f"käyttöä laskutettua euroa kohden: {name}, 90 päivää",
+            lambda c: ratio(c[f"{key}_90d"], c.mrr_running),
+        ),
+    ]  # fmt: skip
