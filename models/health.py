@@ -18,6 +18,8 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from features.build import Snapshot
+
 MICRO = 10**6
 
 #: Lowest points of each band, highest first.
@@ -257,6 +259,16 @@ def combine(
     score = None if pd.isna(row["score"]) else int(row["score"])
     band, bound_by = (None if pd.isna(row[name]) else str(row[name]) for name in ("band", "bound_by"))
     return Health(score, band, float(row["coverage"]), bool(row["provisional"]), bound_by)
+
+
+def inputs(built: Snapshot) -> pd.DataFrame:
+    """Return the features with the columns beside them that only exceptions read; one row per row of the snapshot."""
+    frame = built.features
+    return frame.assign(
+        notice_given=built.facts["leaving"].astype("float64").to_numpy(),
+        days_since_active_user=frame["days_since_last_use"],
+        account_age_days=frame["tenure_days"],
+    )
 
 
 def score(frame: pd.DataFrame, connected: set[str], scorecard: Scorecard | None = None) -> HealthScores:

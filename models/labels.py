@@ -74,6 +74,12 @@ def label(
         fx=fx,
         horizon_days=horizon_days,
     )
+    read = outcome_labels(found, outcome, horizon_days)
+    return spine.assign(label=read["label"].array, mature=read["mature"].array)
+
+
+def outcome_labels(found: pd.DataFrame, outcome: Outcome, horizon_days: int) -> pd.DataFrame:
+    """Return `label` and `mature`, as `label` does, from a `timeline` that was asked for with this horizon."""
     window_end = found["as_of"] + pd.Timedelta(days=horizon_days)
     mature = found["at_risk"] & (window_end <= found["known_until"])
     churned = found["churn_at"].notna() & (found["churn_at"] < window_end)
@@ -86,8 +92,7 @@ def label(
         else:
             happened = (after >= before * EXPANDED) & (after > before)  # type: ignore[type-var]
         asked = mature & ~churned
-    values = happened.astype(bool).astype("Int8").where(asked)
-    return spine.assign(label=values.array, mature=mature.array)
+    return pd.DataFrame({"label": happened.astype(bool).astype("Int8").where(asked), "mature": mature})
 
 
 def timeline(

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -61,17 +62,21 @@ class LinearModel:
         These are the SHAP values of a linear model with independent features; `base_value` plus a row's sum is its
         raw score. ValueError if a column is absent, not numeric, or holds an infinity.
         """
+        return pd.DataFrame(self._addends(frame), index=frame.index, columns=list(self.columns))
+
+    def raw_score(self, frame: pd.DataFrame) -> FloatArray:
+        """Return the margin (rows,) in logits; errors as `contributions`."""
+        return self.base_value + self._addends(frame).sum(axis=1)
+
+    def _addends(self, frame: pd.DataFrame) -> FloatArray:
+        """As `contributions`; in C order, so that a row alone is summed in the order in which it is in a batch."""
         values = _values(frame, self.columns)
         addends = np.zeros_like(values)
         index = {column: number for number, column in enumerate(self.columns)}
         for term in self.terms:
             at = index[term.column]
             addends[:, at] += term.coefficient * (term.position(values[:, at]) - term.mean)
-        return pd.DataFrame(addends, index=frame.index, columns=list(self.columns))
-
-    def raw_score(self, frame: pd.DataFrame) -> FloatArray:
-        """Return the margin (rows,) in logits; errors as `contributions`."""
-        return self.base_value + self.contributions(frame).to_numpy().sum(axis=1)
+        return addends
 
     def predict(self, frame: pd.DataFrame) -> FloatArray:
         """Return P(y = 1) (rows,); other columns of the frame and the order of columns do not matter."""
@@ -143,8 +148,10 @@ def fit(
     if varies.size < len(terms):
         design = design[:, varies]
     design /= scale[varies]
-    solver = LogisticRegression(C=c, tol=1e-6, max_iter=10_000)
-    solver.fit(design, labels, sample_weight=weights)
+    solver = LogisticRegression(C=c, solver="newton-cholesky", tol=1e-8, max_iter=1000)
+    # On one thread: sharing out matrices this small costs several times what it saves, and the bits hang on the cores.
+    with threadpool_limits(1, user_api="blas"):
+        solver.fit(design, labels, sample_weight=weights)
     fitted = tuple(
         replace(terms[at][1], mean=float(mean[at]), coefficient=float(slope / scale[at]))
         for at, slope in zip(varies, solver.coef_[0], strict=True)

@@ -1,0 +1,86 @@
+"""A driver as a sentence, in English or Finnish: what moves the score, by which value, earlier, and at peers."""
+
+import math
+from functools import cache
+from importlib.resources import files
+from typing import Literal
+
+import yaml
+from babel.numbers import format_decimal, format_percent
+
+from features.catalogue import Feature
+
+Language = Literal["en", "fi"]
+LANGUAGES: tuple[Language, ...] = ("en", "fi")
+_BESIDE = {"en": ("90 days earlier", "peers"), "fi": ("90 päivää aiemmin", "verrokit")}
+_YES_NO = {"en": ("no", "yes"), "fi": ("ei", "kyllä")}
+#: The unit of a feature that stands against its peers (`features.peers.relative_difference`).
+RELATIVE = "relative difference"
+_MOST = 9.99
+_ABOVE_BELOW = {"en": ("{} above", "{} below", "level"), "fi": ("{} yli", "{} alle", "tasoissa")}
+
+
+@cache
+def headlines() -> dict[str, dict[str, dict[str, str]]]:
+    """Driver → raises/lowers → language → text."""
+    found: dict[str, dict[str, dict[str, str]]] = yaml.safe_load(files("models").joinpath("drivers.yaml").read_text("utf-8"))
+    return found
+
+
+def shown(value: float | None, unit: str, language: Language) -> str:
+    """Return a value as a person reads it.
+
+    >>> shown(0.4, "share", "en"), shown(-0.693147, "log ratio", "en"), shown(1234.5, "events", "fi").replace(chr(160), " ")
+    ('40%', '-50%', '1 234')
+    >>> shown(0.0123, "events per money", "en"), shown(-0.5, RELATIVE, "en")
+    ('0.012', '67% below')
+    """
+    if value is None or math.isnan(value):
+        return "–"
+    if unit == "share":
+        return _percent(value, language)
+    if unit == "log ratio":
+        return _percent(math.expm1(value), language, sign=True)
+    if unit == RELATIVE:
+        return _against(value, language)
+    if unit == "0/1":
+        return _YES_NO[language][round(value)]
+    return str(format_decimal(_rounded(value), "#,##0.######", locale=language))
+
+
+def _rounded(value: float) -> float:
+    """Whole from ten on, one decimal from one on, two digits below; no minus before a zero."""
+    size = abs(value)
+    places = 0 if size >= 10 else 1 if size >= 1 or size == 0 else 1 - math.floor(math.log10(size))
+    return round(value, min(places, 6)) + 0.0
+
+
+def _percent(share: float, language: Language, *, sign: bool = False) -> str:
+    rounded = round(share, 2) + 0.0
+    percent = "0%" if language == "en" else "0\N{NO-BREAK SPACE}%"
+    return str(format_percent(rounded, f"+{percent};-{percent}" if sign and rounded else percent, locale=language))
+
+
+def _against(value: float, language: Language) -> str:
+    above, below, level = _ABOVE_BELOW[language]
+    if abs(value) < 0.005:
+        return level
+    # (own − peers) / (own + peers) back to own / peers − 1, with an end for peers at zero.
+    share = min(2 * value / (1 - value), _MOST) if value < 1 else _MOST
+    return (above if share > 0 else below).format(_percent(abs(share), language))
+
+
+def sentence(
+    driver: str, direction: str, feature: Feature, value: float, before: float | None, peers: float | None, language: Language
+) -> str:
+    """Return headline, leading feature, its value, and beside it the account's own earlier value and its peers' median.
+
+    >>> from features.catalogue import catalog
+    >>> sentence("low_adoption", "raises", catalog()["active_days_30d"], 4.0, 15.0, 12.0, "en")
+    'The product is used little – active days in the last 30 days: 4 (90 days earlier 15, peers 12)'
+    """
+    unit = feature.unit if feature.versus is None else RELATIVE
+    text = f"{headlines()[driver][direction][language]} – {feature.phrase[language]}: {shown(value, unit, language)}"
+    named = zip(_BESIDE[language], (before, peers), strict=True)
+    beside = [f"{name} {shown(other, unit, language)}" for name, other in named if other is not None and other == other]
+    return f"{text} ({', '.join(beside)})" if beside else text
