@@ -79,6 +79,9 @@ def decide(
     gains = np.column_stack([loss[worse] - loss[better] for better, worse in pairs])
     beats, sentences = _compare(gains, pairs, codes, draws, seed)
     booster_signal, logistic_signal, booster_gain = beats
+    # The same probability for everyone has learnt nothing, even where a baseline is worse than that.
+    booster_signal &= bool(np.ptp(booster) > 0)
+    logistic_signal &= bool(np.ptp(logistic) > 0)
     if not (booster_signal or logistic_signal):
         closing = "Nothing is learnt beyond tenure and calendar: the health score serves."
         return Decision("no_signal", False, [*sentences[:2], closing])
