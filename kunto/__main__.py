@@ -1,0 +1,5 @@
+"""`python -m kunto` is `kunto`."""
+
+from kunto.cli import main
+
+main()

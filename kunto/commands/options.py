@@ -1,0 +1,26 @@
+"""Options that several commands share."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WorkspaceOption = Annotated[
+    Path, typer.Option("--workspace", "-w", envvar="KUNTO_WORKSPACE", help="The company's folder, with kunto.toml in it.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document for machines.")]
+DEFAULT_WORKSPACE = Path("workspace")
+
+Outcome = Annotated[list[str] | None, typer.Option("--outcome", help="churn, contraction or expansion; repeatable.")]
+Horizon = Annotated[int | None, typer.Option("--horizon", min=1, max=360, help="Days ahead.")]
+Grace = Annotated[int | None, typer.Option("--grace", min=0, help="Days that a gap may last without being churn.")]
+Event = Annotated[str | None, typer.Option("--event", help="What churn is: notice or revenue.")]
+Every = Annotated[str | None, typer.Option("--every", help="month, or a number of days counted from --test-from.")]
+TestFrom = Annotated[datetime | None, typer.Option("--test-from", formats=["%Y-%m-%d"], help="First instant tested.")]
+TestTo = Annotated[datetime | None, typer.Option("--test-to", formats=["%Y-%m-%d"], help="End of the test, exclusive.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+AsOf = Annotated[
+    datetime | None,
+    typer.Option("--as-of", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="The instant T; default: the end of the data."),
+]

@@ -1,0 +1,26 @@
+"""`make demo`: simulate a company, do the main job on it, print the worklist."""
+
+import os
+import shutil
+from pathlib import Path
+
+from kunto.commands import data, scoring
+from kunto.console import out, quiet
+
+WORKSPACE = Path("workspace")
+ACCOUNTS, MONTHS, SEED = 800, 24, 1
+
+
+def main() -> None:
+    """Make ./workspace anew and fill it."""
+    quiet()
+    shutil.rmtree(WORKSPACE, ignore_errors=True)
+    data.simulate(WORKSPACE / "company", ACCOUNTS, MONTHS, SEED)
+    data.init(WORKSPACE, str(WORKSPACE / "company" / "tables"))
+    scoring.run(WORKSPACE)
+    if os.environ.get("SERVE", "1") != "0":
+        out.print("The web app is not there yet; `kunto score --json` gives everything to machines.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""The jobs behind the commands: check, features, train, score; each callable on its own, `kunto run` is all of them."""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import kunto
+from features.build import build
+from features.check import check
+from features.findings import Finding, Report
+from features.loader import Source, load
+from features.sources import SourceError
+from kunto.console import Watch
+from kunto.workspace import Workspace
+from models.choice import NOTHING, Choice, PlaySettings
+from serving.champions import Champions, load_champions
+from serving.scoring import Scored, ScoringSettings, score
+from serving.store import Decision, Identity, Store
+from training.settings import TrainingSettings
+from training.tracking import GateError, Tracker, fingerprint
+from training.train import train
+
+
+class DataError(Exception):
+    """The data says no: nothing can be computed from it as it is. Exit code 1."""
+
+
+@dataclass(frozen=True)
+class Company:
+    """A loaded and checked source."""
+
+    source: Source
+    report: Report
+
+    @property
+    def tables(self) -> Mapping[str, Any]:
+        """The contract's tables."""
+        return self.source.tables
+
+    @property
+    def data_until(self) -> pd.Timestamp:
+        """The end of the data; DataError where kunto.toml does not say."""
+        if self.source.data_until is None:
+            raise DataError("data.data_until is not set in kunto.toml; `kunto init` proposes the latest event or recorded time")
+        return pd.Timestamp(self.source.data_until)
+
+    def usable(self) -> "Company":
+        """This company, if nothing about it is fatal; else DataError with every fatal finding."""
+        if self.report.fatal:
+            lines = [_line(finding) for finding in self.report.fatal]
+            raise DataError("the data cannot be used:\n  " + "\n  ".join(lines) + "\n`kunto check` shows the whole list")
+        return self
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all rows of each table."""
+        return fingerprint(self.tables)
+
+    @property
+    def data_version(self) -> str:
+        """A short digest of all rows of all tables."""
+        return hashlib.sha256(self.fingerprint.encode()).hexdigest()[:12]
+
+
+def _line(finding: Finding) -> str:
+    place = ".".join(part for part in (finding.table, finding.column) if part)
+    return ": ".join(part for part in (place, finding.rule, finding.example, finding.what_to_do) if part)
+
+
+@contextmanager
+def _refusing() -> Iterator[None]:
+    """Tell what a computation refuses about the data, such as a rate that is missing at T, as the data's fault."""
+    try:
+        yield
+    except (SourceError, GateError):
+        raise
+    except ValueError as error:
+        raise DataError(str(error)) from error
+
+
+def open_company(workspace: Workspace) -> Company:
+    """Load the source and check it against the contract."""
+    source = load(workspace.mapping, base=workspace.path)
+    return Company(source, check(source))
+
+
+def write_features(workspace: Workspace, company: Company, dates: Sequence[pd.Timestamp], watch: Watch) -> list[Path]:
+    """Write one Parquet file of features per date into the workspace; return their paths."""
+    champions = _champions(workspace)
+    product_features = champions.churn.model.product_features if champions.churn else ()
+    ids = company.tables["subscriptions"].select("account_id").distinct().order_by("account_id").execute()
+    workspace.features_path.mkdir(parents=True, exist_ok=True)
+    paths = []
+    for number, date in enumerate(dates):
+        with _refusing():
+            frame = build(company.tables, ids.assign(as_of=date), product_features)
+        paths.append(workspace.features_path / f"{date:%Y-%m-%dT%H%M%S}.parquet")
+        frame.to_parquet(paths[-1], index=False)
+        watch.advance(number + 1, len(dates))
+    return paths
+
+
+def train_models(
+    workspace: Workspace, company: Company, settings: TrainingSettings, watch: Watch, *, horizon_given: bool
+) -> list[dict[str, Any]]:
+    """Train, test, gate and register every outcome's model."""
+    tracker = open_tracker(workspace, company, settings)
+    with _refusing():
+        return train(
+            company.tables,
+            data_until=company.data_until,
+            settings=settings,
+            tracker=tracker,
+            horizon_given=horizon_given,
+            stage=watch.stage,
+            progress=watch.advance,
+        )
+
+
+def open_tracker(workspace: Workspace, company: Company | None = None, settings: TrainingSettings | None = None) -> Tracker:
+    """MLflow's store and registry of the workspace."""
+    workspace.require_writable()
+    tags = {"config": workspace.config_version, "code": kunto.__version__}
+    if company is not None:
+        tags |= {"data": company.data_version, "data_rows": company.fingerprint}
+    params = settings.model_dump(mode="json", exclude={"booster"}) | settings.booster.model_dump() if settings else {}
+    return Tracker(workspace.tracking_uri, workspace.artifacts_path, tags=tags, params=params)
+
+
+def _champions(workspace: Workspace) -> Champions:
+    workspace.require_writable()
+    return load_champions(workspace.tracking_uri)
+
+
+def score_portfolio(
+    workspace: Workspace, company: Company, as_of: pd.Timestamp, settings: TrainingSettings, watch: Watch
+) -> Scored:
+    """Score the active accounts, choose their plays, and write history and decisions into the store."""
+    watch.stage("score")
+    champions = _champions(workspace)
+    versions = {
+        "model": _model_version(champions),
+        "config": workspace.config_version,
+        "data": company.data_version,
+    }
+    scoring = ScoringSettings(
+        language=workspace.settings.service.language,
+        tiers=workspace.settings.tiers,
+        plays=_in_currency(workspace.settings.plays, company.source.reporting_currency),
+        notice_is_leaving=settings.event == "notice",
+        seed=settings.seed,
+    )
+    with _refusing():
+        scored = score(company.tables, as_of, champions, scoring, versions=versions, progress=watch.advance)
+    _keep(workspace, scored, as_of, versions)
+    return scored
+
+
+def _in_currency(plays: PlaySettings, reporting: str | None) -> PlaySettings:
+    """Plays are reckoned in the reporting currency, unless [plays] names one."""
+    stated = "currency" in plays.model_fields_set or reporting is None
+    return plays if stated else plays.model_copy(update={"currency": reporting})
+
+
+def _model_version(champions: Champions) -> str:
+    names = sorted(f"{champion.name}/{champion.version}" for champion in champions.models.values())
+    return ", ".join(names) or "health score"
+
+
+def _keep(workspace: Workspace, scored: Scored, as_of: pd.Timestamp, versions: Mapping[str, str]) -> None:
+    """Write one run into the store: all of it becomes visible at once, or nothing."""
+    decided_at = datetime.now(UTC).replace(tzinfo=None)
+    with Store.open(workspace.store_url) as store:
+        store.save_accounts(Identity(r["account_id"], r["name"], r["csm"]) for r in scored.records)
+        run = store.begin_run("score", as_of.to_pydatetime(), dict(versions))
+        store.append_scores(run.run_id, scored.records)
+        store.append_decisions(
+            run.run_id,
+            (_decision(record, choice, decided_at) for record, choice in zip(scored.records, scored.choices, strict=True)),
+        )
+        store.finish_run(run.run_id, {"accounts": len(scored.records)})
+
+
+#: What of a scored account the choice of its play rests on.
+_KNOWN = ("tier", "stage", "leaving", "health", "arr", "arr_at_risk", "renewal", "predictions", "versions")
+
+
+def _decision(record: Mapping[str, Any], choice: Choice, decided_at: datetime) -> Decision:
+    drivers = [{name: value for name, value in driver.items() if name != "text"} for driver in record["reasons"]["drivers"]]
+    known = {name: record[name] for name in _KNOWN}
+    assignment, assigned = choice.assignment, choice.name != NOTHING
+    return Decision(
+        account_id=record["account_id"],
+        as_of=pd.Timestamp(record["as_of"]).to_pydatetime(),
+        decided_at=decided_at,
+        playbook=None if choice.name == NOTHING else choice.name,
+        candidates=[candidate.model_dump(exclude={"why"}) for candidate in choice.candidates],
+        assignment=assignment.arm if assignment.arm != "none" else None,
+        probability=assignment.probability if assigned else None,
+        seed=assignment.seed if assigned else None,
+        known=known | {"drivers": drivers},
+    )
