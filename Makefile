@@ -29,7 +29,7 @@ demo: install
 	@SERVE=$(SERVE) $(BIN)/python -m kunto.demo
 
 test: install-dev
-	$(BIN)/pytest -n 2 -m "not trust"
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile -m "not trust"
 
 trust: install-dev
 	$(BIN)/pytest -m trust
