@@ -14,8 +14,8 @@ from features.peers import peer_medians, relative_difference, standing
 from features.revenue import Rates
 from features.visible import prepare, visible, with_reported
 
-#: Spine rows computed in one query: bounds memory, and is the step of the progress bar.
-CHUNK_ROWS = 20_000
+#: Rows computed in one query, peers included: bounds memory, and is the step of the progress bar.
+CHUNK_ROWS = 30_000
 #: Columns of money that features read, brought to the reporting currency.
 _MONEY = {"subscriptions": "mrr", "invoices": "amount"}
 _FACTS = ("rows_running", "rows_noticed", "mrr_running", "seats_running")
@@ -68,9 +68,10 @@ def snapshot(
     declared_counts, declared = counts(product_features), catalog(product_features)
     wanted = _wanted(spine)
     evidence = _evidence(tables, declared_counts)
+    accounts = evidence.tables["subscriptions"].select("account_id").distinct().execute()
     parts: list[Snapshot] = []
-    for chunk in _chunks(wanted):
-        population = _population(evidence, chunk)
+    for chunk in _chunks(wanted, len(accounts)):
+        population = _population(evidence, accounts, chunk)
         rows = pd.concat([chunk[["account_id", "as_of"]], population], ignore_index=True).drop_duplicates(ignore_index=True)
         rows["spine_id"] = rows.index
         computed = _compute(evidence, rows, declared_counts, declared)
@@ -181,10 +182,10 @@ def _wanted(spine: Any) -> pd.DataFrame:
     )
 
 
-def _chunks(wanted: pd.DataFrame) -> Iterator[pd.DataFrame]:
-    """Whole midnights together, so that each population is computed once."""
+def _chunks(wanted: pd.DataFrame, accounts: int) -> Iterator[pd.DataFrame]:
+    """Whole midnights together, so that each population, of at most `accounts`, is computed once."""
     ordered = wanted.sort_values(["midnight", "position"])
-    sizes = ordered.groupby("midnight", sort=True).size()
+    sizes = ordered.groupby("midnight", sort=True).size().clip(lower=accounts)
     block = (sizes.cumsum() - sizes) // CHUNK_ROWS
     for _, chunk in ordered.groupby(ordered["midnight"].map(block), sort=True):
         yield chunk
@@ -203,9 +204,8 @@ def _standing(evidence: _Evidence, rows: pd.DataFrame) -> pd.DataFrame:
     return found.drop(columns="unrated")
 
 
-def _population(evidence: _Evidence, chunk: pd.DataFrame) -> pd.DataFrame:
+def _population(evidence: _Evidence, accounts: pd.DataFrame, chunk: pd.DataFrame) -> pd.DataFrame:
     """Every account active at each midnight of the chunk: account_id, as_of."""
-    accounts = evidence.tables["subscriptions"].select("account_id").distinct().execute()
     midnights = pd.DataFrame({"as_of": np.unique(chunk["midnight"])}, dtype="int64")
     rows = accounts.merge(midnights, how="cross")
     rows["spine_id"] = rows.index

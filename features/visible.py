@@ -9,7 +9,7 @@ from typing import Any
 import ibis
 
 from features.catalogue import DAY, reach_days
-from features.contract import IBIS_TYPES, TABLES
+from features.contract import IBIS_TYPES, TABLES, Column
 
 _EPOCH = ibis.timestamp("1970-01-01")
 #: Money × rate, exactly: both have six decimal places.
@@ -29,20 +29,25 @@ def prepare(name: str, table: Any) -> Any:
     force at T is the one with recorded_at < T ≤ superseded_at, found without looking at any T.
     """
     contract = TABLES[name]
-    present = set(table.columns)
-    columns: dict[str, Any] = {}
-    for column in contract.columns:
-        kind = IBIS_TYPES[column.kind]
-        value = table[column.name].cast(kind) if column.name in present else ibis.null(kind)
-        if column.kind == "time":
-            value = micros(value) if column.name in present else ibis.null("int64")
-        columns[column.name] = value if column.default is None else value.fill_null(ibis.literal(column.default, type=kind))
-    prepared = table.select(**columns)
+    prepared = table.select(**{column.name: _column(name, table, column) for column in contract.columns})
     recorded = prepared.recorded_at.fill_null(prepared[contract.event])
     # A row that does not say when it happened (a contact's valid_from may be missing) is known from its record on.
     event = prepared[contract.event].fill_null(recorded)
     prepared = prepared.mutate(recorded_at=recorded, known_at=ibis.greatest(event, recorded))
-    return prepared.mutate(superseded_at=_superseded_at(name, prepared, versioned="recorded_at" in present))
+    return prepared.mutate(superseded_at=_superseded_at(name, prepared, versioned="recorded_at" in table.columns))
+
+
+def _column(name: str, table: Any, column: Column) -> Any:
+    kind = IBIS_TYPES[column.kind]
+    if column.name not in table.columns:
+        absent = ibis.null("int64" if column.kind == "time" else kind)
+        return absent if column.default is None else ibis.literal(column.default, type=kind)
+    value = table[column.name]
+    if getattr(value.type(), "timezone", None):
+        raise ValueError(f"{name}.{column.name} has the time zone {value.type().timezone}: give naive times, in UTC")
+    if column.kind == "time":
+        return micros(value)
+    return value.cast(kind) if column.default is None else value.cast(kind).fill_null(ibis.literal(column.default, type=kind))
 
 
 def _superseded_at(name: str, prepared: Any, *, versioned: bool) -> Any:

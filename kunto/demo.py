@@ -8,7 +8,7 @@ from kunto.commands import data, scoring
 from kunto.console import out, quiet
 
 WORKSPACE = Path("workspace")
-ACCOUNTS, MONTHS, SEED = 800, 24, 1
+ACCOUNTS, MONTHS, SEED = 800, 36, 1
 
 
 def main() -> None:

@@ -153,8 +153,8 @@ def score_portfolio(
     scoring = ScoringSettings(
         language=workspace.settings.service.language,
         tiers=workspace.settings.tiers,
-        plays=_in_currency(workspace.settings.plays, company.source.reporting_currency),
-        notice_is_leaving=settings.event == "notice",
+        plays=in_currency(workspace.settings.plays, company.source.reporting_currency),
+        notice_is_leaving=(champions.churn.model.event if champions.churn else settings.event) == "notice",
         seed=settings.seed,
     )
     with _refusing():
@@ -163,7 +163,7 @@ def score_portfolio(
     return scored
 
 
-def _in_currency(plays: PlaySettings, reporting: str | None) -> PlaySettings:
+def in_currency(plays: PlaySettings, reporting: str | None) -> PlaySettings:
     """Plays are reckoned in the reporting currency, unless [plays] names one."""
     stated = "currency" in plays.model_fields_set or reporting is None
     return plays if stated else plays.model_copy(update={"currency": reporting})

@@ -17,8 +17,10 @@ from models.sentences import Language, shown
 MOST = 15
 MOST_UNDER_NOTICE = 5
 #: Below this width the facts of an account stand in one column, and beside it why and what to do.
-NARROW = 110
-_LONGEST_CONTACT = 28
+NARROW = 130
+_LONGEST_CONTACT = 24
+#: The widest that a column of figures and dates gets.
+_SHORT = 15
 _COLOURS = {"healthy": "green", "neutral": "yellow", "at_risk": "dark_orange", "critical": "red"}
 
 Record = Mapping[str, Any]
@@ -72,10 +74,10 @@ class _Cells:
                 table.add_row(_lines(self._facts(record)), _lines((*self._why(record), *self._do(record))))
             return table
         headings = (words.account, words.at_risk, words.health, words.risk, words.renewal, words.why, words.what)
-        table = _table(title, dict(zip(headings, (3, 2, 2, 2, 2, 7, 5), strict=True)))
+        table = _table(title, dict(zip(headings, (3, None, None, None, None, 7, 5), strict=True)))
         for record in rows:
             at_risk = self._money(record["arr_at_risk"])
-            columns = ([at_risk], [self._health(record)], self._risk(record), self._renewal(record))
+            columns = ([at_risk], self._health(record), self._risk(record), self._renewal(record))
             cells = (self._account(record), *columns, self._why(record), self._do(record))
             table.add_row(*(_lines(cell) for cell in cells))
         return table
@@ -91,7 +93,7 @@ class _Cells:
                 facts = (*self._account(record), f"{words.arr} {self._money(record['arr'])}", ends)
                 table.add_row(_lines(facts), _lines((*self._why(record, 1), *self._do(record))))
             return table
-        table = _table(title, {words.account: 3, words.arr: 2, words.ends: 2, words.why: 9, words.what: 7})
+        table = _table(title, {words.account: 3, words.arr: None, words.ends: None, words.why: 8, words.what: 6})
         for record in rows:
             cells = ([self._money(record["arr"])], [record["renewal"]["date"] or "–"], self._why(record, 1), self._do(record))
             table.add_row(*(_lines(cell) for cell in (self._account(record), *cells)))
@@ -103,7 +105,7 @@ class _Cells:
         yield from self._account(record)
         if record["arr_at_risk"] is not None:
             yield f"{words.at_risk} {self._money(record['arr_at_risk'])}"
-        yield Text(f"{words.health} ").append_text(self._health(record))
+        yield _lines((words.health, *self._health(record)), " ")
         if risk:
             yield f"{words.risk} {' '.join(risk)}"
         if renewal:
@@ -116,14 +118,14 @@ class _Cells:
     def _account(self, record: Record) -> list[Text | str]:
         return [Text(record["name"], style="bold"), *([record["csm"]] if record["csm"] else [])]
 
-    def _health(self, record: Record) -> Text:
+    def _health(self, record: Record) -> list[Text | str]:
         health, words = record["health"], self.words
         if health["score"] is None:
-            return Text(words.no_score)
+            return [words.no_score]
         moved = f" ({health['change_30d']:+d})" if health["change_30d"] else ""
         band = health["band"]
-        text = Text(f"{health['score']}{moved} ")
-        return text.append(words.bands[band] if band else words.provisional, style=_COLOURS.get(band or "", "dim"))
+        shown_band = Text(words.bands[band] if band else words.provisional, style=_COLOURS.get(band or "", "dim"))
+        return [f"{health['score']}{moved}", shown_band]
 
     def _risk(self, record: Record) -> list[str]:
         horizon = record["reasons"]["horizon_days"]
@@ -176,17 +178,21 @@ class _Cells:
         return self.words.of_accounts.format(value=shown(value, "accounts", self.language))
 
 
-def _table(title: str, columns: Mapping[str, int]) -> Table:
+def _table(title: str, columns: Mapping[str, int | None]) -> Table:
+    """A table with lines; a column without a ratio is as wide as its content, which is short."""
     table = Table(title=title, title_justify="left", expand=True, show_lines=True)
     for heading, ratio in columns.items():
-        table.add_column(heading, ratio=ratio, overflow="fold")
+        table.add_column(heading, ratio=ratio, max_width=None if ratio else _SHORT, overflow="fold")
     return table
 
 
-def _lines(parts: Sequence[Text | str] | Iterator[Text | str]) -> Text:
-    return Text("\n").join(part if isinstance(part, Text) else Text(part) for part in parts) or Text("–")
+def _lines(parts: Sequence[Text | str] | Iterator[Text | str], between: str = "\n") -> Text:
+    return Text(between).join(part if isinstance(part, Text) else Text(part) for part in parts) or Text("–")
 
 
 def _shortened(name: str) -> str:
-    """Keep the start of a name that would not fit into a row."""
-    return name if len(name) <= _LONGEST_CONTACT else f"{name[: _LONGEST_CONTACT - 1]}…"
+    """Keep the start of a name that would not fit into a row; of an e-mail address the person."""
+    if len(name) <= _LONGEST_CONTACT:
+        return name
+    person, at, _ = name.partition("@")
+    return f"{person}{at}…" if len(person) < _LONGEST_CONTACT - 1 else f"{name[: _LONGEST_CONTACT - 1]}…"

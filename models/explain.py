@@ -33,9 +33,9 @@ def reasons(
 ) -> list[dict[str, Any]]:
     """Return one record per row: outcome, horizon_days, base_value, raw_score, drivers, other (interface.md).
 
-    `values`, `before` and `peers` (rows × features, one order) give the leading feature's value, the account's own earlier one and its
-    peers' median. `drivers` holds the `most` largest by size; base_value + Σ contributions + other = raw_score. ValueError where
-    the contributions do not add up to the raw score within 1e-4.
+    `values`, `before` and `peers` (rows × features, one order) give the leading feature's value, the account's own earlier
+    one and its peers' median. `drivers` holds the `most` largest by size; base_value + Σ contributions + other = raw_score.
+    ValueError where the contributions do not add up to the raw score within 1e-4.
 
     >>> from features.catalogue import catalog
     >>> shap = pd.DataFrame({"seats": [0.5], "active_days_30d": [1.5]})
@@ -47,8 +47,8 @@ def reasons(
     drivers = pd.Index([str(catalogue[name].driver) for name in names])
     matrix = explanation.contributions.to_numpy(dtype=np.float64)
     groups: dict[str, np.ndarray] = {str(driver): np.flatnonzero(drivers == driver) for driver in drivers.unique()}
-    totals = {driver: matrix[:, columns].sum(axis=1) for driver, columns in groups.items()}
-    gap = np.abs(explanation.base_value + matrix.sum(axis=1) - explanation.raw_score)
+    totals = {driver: _row_sums(matrix[:, columns]) for driver, columns in groups.items()}
+    gap = np.abs(explanation.base_value + _row_sums(matrix) - explanation.raw_score)
     if len(gap) and gap.max() > 1e-4:
         raise ValueError(
             f"the contributions miss the raw score by {gap.max():.2g}, more than 1e-4: the model's files do not belong together"
@@ -95,10 +95,11 @@ def reasons(
 def health_explanation(scores: HealthScores) -> Explanation:
     """The health score as an explanation: 100, less the points that each measure loses (domain.md §3).
 
-    Lost points are positive, so that they raise concern as a churn contribution does: base 0 + Σ lost = 100 − total before rounding.
+    Lost points are positive, so that they raise concern as a churn contribution does: base 0 + Σ lost = 100 − total before
+    rounding.
     """
     lost = (scores.weights * (100.0 - scores.points)).fillna(0.0)
-    return Explanation(np.zeros(len(lost)), lost, lost.to_numpy().sum(axis=1))
+    return Explanation(np.zeros(len(lost)), lost, _row_sums(lost.to_numpy(dtype=np.float64)))
 
 
 def ordered(totals: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -109,6 +110,11 @@ def ordered(totals: Mapping[str, float]) -> list[tuple[str, float]]:
     """
     moving = ((driver, total) for driver, total in totals.items() if total != 0.0)
     return sorted(moving, key=lambda item: (-round(abs(item[1]) / TIE), item[0]))
+
+
+def _row_sums(matrix: np.ndarray) -> np.ndarray:
+    """Sum each row over contiguous memory: in the same order, and so to the same bit, alone and in a batch."""
+    return np.ascontiguousarray(matrix).sum(axis=1)
 
 
 def _aligned(frame: pd.DataFrame | None, names: list[str]) -> np.ndarray | None:

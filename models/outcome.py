@@ -5,7 +5,7 @@ Kept as text: LightGBM's own format or a linear model's JSON, and JSON for the r
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Literal, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ import pandas as pd
 from models.booster import BoosterModel, check_columns
 from models.calibration import Calibrator, Precision
 from models.hazard import CARRIED, STEP, STEP_COLUMNS, at_step, step_count, step_length
-from models.labels import Outcome
+from models.labels import Event, Outcome
 from models.linear import LinearModel
 
 FloatArray = npt.NDArray[np.float64]
@@ -65,7 +65,7 @@ class OutcomeModel:
     mean_change: float = 0.0
     steps_known: int = 1
     product_features: tuple[str, ...] = ()
-    details: dict[str, str] = field(default_factory=dict)
+    event: Event = "notice"
 
     @property
     def served_by(self) -> Literal["booster", "logistic"]:
@@ -144,7 +144,7 @@ class OutcomeModel:
             "mean_change": self.mean_change,
             "steps_known": self.steps_known,
             "product_features": self.product_features,
-            "details": self.details,
+            "event": self.event,
         }
         if isinstance(self.scorer, BoosterModel):
             numbers["columns"] = self.scorer.columns

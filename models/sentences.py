@@ -58,7 +58,7 @@ def _rounded(value: float) -> float:
 def _percent(share: float, language: Language, *, sign: bool = False) -> str:
     rounded = round(share, 2) + 0.0
     percent = "0%" if language == "en" else "0\N{NO-BREAK SPACE}%"
-    return str(format_percent(rounded, f"+{percent};-{percent}" if sign and rounded else percent, locale=language))
+    return str(format_percent(rounded, f"+{percent}" if sign and rounded > 0 else percent, locale=language))
 
 
 def _against(value: float, language: Language) -> str:

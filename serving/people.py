@@ -9,7 +9,7 @@ import pandas as pd
 from features.visible import micros, prepare, visible
 
 #: Whom to call first.
-_ROLES = ("decision_maker", "executive", "champion", "admin")
+ROLES = ("decision_maker", "executive", "champion", "admin")
 MOST_CONTACTS = 3
 _SHOWN = ("name", "csm", "parent_account_id", "strategic")
 
@@ -29,9 +29,9 @@ def contacts(tables: Mapping[str, Any], as_of: pd.Timestamp) -> dict[str, list[d
     prepared = prepare("contacts", tables["contacts"])
     spine = prepared.select("account_id").distinct().mutate(spine_id=0, as_of=micros(ibis.literal(as_of)))
     seen = visible("contacts", prepared, spine)
-    current = seen.filter(seen.valid_to.isnull() & seen.role.isin(_ROLES))
+    current = seen.filter(seen.valid_to.isnull() & seen.role.isin(ROLES))
     rows = current.select("account_id", "contact_id", "role").execute()
-    rows["rank"] = rows["role"].map(_ROLES.index)
+    rows["rank"] = rows["role"].map(ROLES.index)
     rows = rows.sort_values(["account_id", "rank", "contact_id"]).drop_duplicates(["account_id", "contact_id"])
     people = rows.groupby("account_id", sort=False).head(MOST_CONTACTS)
     return {

@@ -1,7 +1,7 @@
 """The main job of training: every task fitted, tested on later rows, gated, refitted and registered."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -112,6 +112,7 @@ def train_task(
     serving: Kind = "logistic" if decision.serves == "logistic" else "booster"
     # What was tested saw nothing of the test; what serves is fitted again on all that has matured since.
     model = models[serving] if decision.serves == "health_score" else fit(serving, later)
+    model = replace(model, event=settings.event)
     record = fields | {
         "test": _extent(test, test_from, test_to) | figures.pop("booster"),
         "baselines": figures,
@@ -154,8 +155,6 @@ def _labelled(
     tables: Mapping[str, Any], data: Dataset, task: Task, until: pd.Timestamp, settings: TrainingSettings
 ) -> tuple[Rows, npt.NDArray[np.intp]]:
     """Rows with a label by what is known at `until`, and their positions in the dataset."""
-    before = np.flatnonzero((data.spine["as_of"] + pd.Timedelta(days=task.horizon_days + settings.grace) <= until).to_numpy())
-    spine = data.spine.iloc[before].reset_index(drop=True)
     facts: dict[str, Any] = {
         "data_until": until,
         "accounts": tables["accounts"],
@@ -163,20 +162,20 @@ def _labelled(
         "event": settings.event,
         "fx": tables.get("fx"),
     }
-    at_horizon = timeline(tables["subscriptions"], spine, horizon_days=task.horizon_days, **facts)
+    at_horizon = timeline(tables["subscriptions"], data.spine, horizon_days=task.horizon_days, **facts)
     labels = outcome_labels(at_horizon, task.outcome, task.horizon_days)["label"]
     # The hazard looks as far as anything is settled, not to the horizon.
-    found = at_horizon if task.outcome != "churn" else timeline(tables["subscriptions"], spine, **facts)
+    found = at_horizon if task.outcome != "churn" else timeline(tables["subscriptions"], data.spine, **facts)
     has = np.flatnonzero(labels.notna().to_numpy())
     mrr, later = (at_horizon[name].astype("float64").to_numpy()[has] for name in ("mrr", "mrr_at_horizon"))
     change = np.divide(later - mrr, mrr, out=np.zeros(len(has)), where=mrr > 0)
     rows = Rows(
-        data.frame.iloc[before[has]].reset_index(drop=True),
+        data.frame.iloc[has].reset_index(drop=True),
         found.iloc[has].reset_index(drop=True),
         labels.to_numpy(dtype="float64", na_value=np.nan)[has],
         change,
     )
-    return rows, before[has]
+    return rows, has
 
 
 def _baselines(

@@ -37,8 +37,9 @@ class Count:
     """An exact aggregate over the rows of `source` that are visible at T.
 
     `expr` takes the visible rows: the contract's columns masked at T, times as microseconds since 1970, plus `as_of` and `age`
-    (microseconds from the event to T). `needs` names optional columns without which the count is null; `empty` is its value
-    where the source is connected but the account has no row: silence is evidence (domain.md §3).
+    (microseconds from the event to T), and what `features.build` joins to them: `reported` (money in the reporting currency),
+    `contact_role` (of touchpoints), `latest_of_goal` (of outcomes). `needs` names optional columns without which the count is
+    null; `empty` is its value where the source is connected but the account has no row: silence is evidence (domain.md §3).
     """
 
     name: str

@@ -1,5 +1,6 @@
 """`kunto init`, `check`, `simulate`, `features`: a company's tables on their way in."""
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -71,13 +72,16 @@ _FIELDS = ("table", "column", "rule", "rows", "example", "what_to_do")
 
 def simulate(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where tables/ and truth/ are written.")],
-    accounts: Annotated[int, typer.Option(min=1, help="How many accounts there ever are.")] = 600,
-    months: Annotated[int, typer.Option(min=1, help="How many months of history.")] = 24,
+    accounts: Annotated[int, typer.Option(help="How many accounts there ever are.")] = 600,
+    months: Annotated[int, typer.Option(help="How many months of history.")] = 24,
     seed: Annotated[int, typer.Option(help="Same seed, same bytes.")] = 1,
     json: JsonOption = False,
 ) -> None:
     """Simulate a company, with its ground truth beside it."""
-    company = simulation.simulate(accounts, months, seed)
+    try:
+        company = simulation.simulate(accounts, months, seed)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
     simulation.write(company, directory)
     rows = {name: len(table) for name, table in company.tables.items()}
     if json:
@@ -98,14 +102,7 @@ def features(
         raise typer.BadParameter("give --as-of or --monthly, not both")
     place = Workspace(workspace)
     company = jobs.open_company(place).usable()
-    dates = [pd.Timestamp(as_of) if as_of else company.data_until]
-    if monthly is not None:
-        try:
-            dates = list(pd.date_range(*monthly, freq="MS").as_unit("us"))
-        except ValueError as error:
-            raise typer.BadParameter(f"--monthly {' '.join(monthly)}: {error}; give two dates such as 2026-01-01") from None
-        if not dates:
-            raise typer.BadParameter(f"--monthly {' '.join(monthly)} holds no month's first; give FROM, then a later TO")
+    dates = [pd.Timestamp(as_of) if as_of else company.data_until] if monthly is None else _month_firsts(*monthly)
     if max(dates) > company.data_until:
         raise late(max(dates), company)
     with watching() as watch:
@@ -115,6 +112,18 @@ def features(
         print_json([str(path) for path in paths])
     else:
         out.print(f"Wrote {len(paths)} file(s) into {place.features_path}.", soft_wrap=True)
+
+
+def _month_firsts(first: str, last: str) -> list[pd.Timestamp]:
+    """Each month's first, FROM ≤ T ≤ TO."""
+    try:
+        ends = [datetime.strptime(text, "%Y-%m-%d") for text in (first, last)]
+    except ValueError as error:
+        raise typer.BadParameter(f"--monthly {first} {last}: {error}; give two dates such as 2026-01-01") from None
+    dates = list(pd.date_range(ends[0], ends[1], freq="MS").as_unit("us"))
+    if not dates:
+        raise typer.BadParameter(f"--monthly {first} {last} holds no month's first; give FROM, then a later TO")
+    return dates
 
 
 def late(instant: pd.Timestamp, company: jobs.Company) -> typer.BadParameter:

@@ -13,8 +13,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON documen
 DEFAULT_WORKSPACE = Path("workspace")
 
 Outcome = Annotated[list[str] | None, typer.Option("--outcome", help="churn, contraction or expansion; repeatable.")]
-Horizon = Annotated[int | None, typer.Option("--horizon", min=1, max=360, help="Days ahead.")]
-Grace = Annotated[int | None, typer.Option("--grace", min=0, help="Days that a gap may last without being churn.")]
+Horizon = Annotated[int | None, typer.Option("--horizon", help="Days ahead, up to 360.")]
+Grace = Annotated[int | None, typer.Option("--grace", help="Days that a gap may last without being churn.")]
 Event = Annotated[str | None, typer.Option("--event", help="What churn is: notice or revenue.")]
 Every = Annotated[str | None, typer.Option("--every", help="month, or a number of days counted from --test-from.")]
 TestFrom = Annotated[datetime | None, typer.Option("--test-from", formats=["%Y-%m-%d"], help="First instant tested.")]

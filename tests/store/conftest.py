@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,8 @@ def new_url(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     server = request.getfixturevalue("postgres")
 
     def create() -> str:
-        schema = f"store_{next(number)}"  # a database each would cost 8 MB and half a second
+        # A database each would cost 8 MB and half a second; a counter would start anew where pytest sets the parameter up twice.
+        schema = f"store_{uuid.uuid4().hex}"
         with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
             connection.execute(f"CREATE SCHEMA {schema}")
         return f"{server}/postgres?options=-c%20search_path%3D{schema}"
