@@ -35,7 +35,8 @@ def tiers(arr: pd.Series, settings: TierSettings | None = None) -> npt.NDArray[n
 
 
 def stages(tenure_days: pd.Series, leaving: pd.Series, goals_reached: pd.Series, band: pd.Series) -> npt.NDArray[np.object_]:
-    """Return the lifecycle stage: leaving; onboarding for 90 days; value realisation once own goals are reached, advocacy if healthy.
+    """Return the lifecycle stage: leaving; onboarding for 90 days; value realisation once own goals are
+    reached, and advocacy if healthy too.
 
     >>> goals = pd.Series([None, 0.8, 0.8])
     >>> stages(pd.Series([10, 400, 400]), pd.Series([False, False, True]), goals, pd.Series(["neutral"] * 3)).tolist()
