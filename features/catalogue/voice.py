@@ -96,7 +96,7 @@ def _survey_features(kind: str) -> list[Feature]:
             {"en": f"latest {en}", "fi": f"viimeisin {fi}"}, lambda c: _last(c, kind),
         ),
         Feature(
-            f"{kind}_age_days", "days", "surveys", None, "negative_feedback", 0,
+            f"{kind}_age_days", "days", "surveys", None, "silence", 0,
             {"en": f"days since the latest {en}", "fi": f"päivää edellisestä, {fi}"},
             lambda c: days(c.as_of - c[f"{kind}_last_at"]),
         ),
