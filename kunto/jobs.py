@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 import kunto
-from features.build import build
+from features.builder import build
 from features.check import check
 from features.findings import Finding, Report
 from features.loader import Source, load

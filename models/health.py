@@ -18,7 +18,7 @@ import pandas as pd
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from features.build import Snapshot
+from features.builder import Snapshot
 
 MICRO = 10**6
 

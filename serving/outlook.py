@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.build import Snapshot
+from features.builder import Snapshot
 from models.calibration import Precision
 from models.hazard import CURVE_DAYS
 from models.outcome import Explanation

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.build import Snapshot, snapshot
+from features.builder import Snapshot, snapshot
 from features.catalogue import catalog
 from models import health
 from models.choice import AccountFacts, Choice, PlaySettings, choose

@@ -10,7 +10,7 @@ import pytest
 from random_tables import DAY, random_tables
 
 from features import build as builder
-from features.build import build, snapshot
+from features.builder import build, snapshot
 from features.catalogue import DRIVERS, Feature, as_markdown, catalog, counts
 from features.contract import REQUIRED_TABLES, TABLES
 from features.revenue import mrr_at

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from features.build import snapshot
+from features.builder import snapshot
 from features.contract import TABLES
 
 T = datetime(2025, 6, 10, 13, 37)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from random_tables import DAY, late_news, random_tables
 
-from features.build import Snapshot, snapshot
+from features.builder import Snapshot, snapshot
 from features.catalogue import catalog, counts
 from features.contract import TABLES
 from features.loader import load

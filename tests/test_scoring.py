@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.build import build
+from features.builder import build
 from features.catalogue import DRIVERS, catalog
 from features.loader import Source, load
 from kunto.workspace import Workspace

@@ -7,7 +7,7 @@ from typing import Any
 import ibis
 import pandas as pd
 
-from features.build import snapshot
+from features.builder import snapshot
 from models import health
 from models.labels import timeline
 from training.settings import TrainingSettings
