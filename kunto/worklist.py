@@ -67,7 +67,7 @@ class _Cells:
     def worth_doing(self, wanted: Sequence[Record], most: int, width: int) -> Table:
         """The main table."""
         words, rows = self.words, wanted[:most]
-        title = words.title.format(shown=len(rows), worth=len(wanted))
+        title = words.title.format(as_of=rows[0]["as_of"][:10], shown=len(rows), worth=len(wanted))
         if width < NARROW:
             table = _table(title, {words.account: 2, words.why_and_what: 3})
             for record in rows:

@@ -47,10 +47,10 @@ class Words:
 
 WORDS: Mapping[Language, Words] = {
     "en": Words(
-        title="Worklist: {shown} of {worth} accounts for which a play is worth doing",
+        title="Worklist of {as_of}: {shown} of {worth} accounts for which a play is worth doing",
         nothing="No play is worth its cost for any account that has not given notice.",
         notice_title="Under notice: {shown} of {all}",
-        notice_more="{rest} more under notice; `kunto score --json` lists them all.",
+        notice_more="{rest} more under notice; `kunto score --out FILE.csv` lists them all.",
         account="Account",
         at_risk="ARR at risk",
         health="Health",
@@ -86,10 +86,10 @@ WORDS: Mapping[Language, Words] = {
         under_notice="{n} under notice",
     ),
     "fi": Words(
-        title="Työlista: {shown}/{worth} asiakkuutta, joille kannattaa tehdä jotakin",
+        title="Työlista {as_of}: {shown}/{worth} asiakkuutta, joille kannattaa tehdä jotakin",
         nothing="Mikään toimintamalli ei maksa itseään takaisin asiakkuudessa, jota ei ole irtisanottu.",
         notice_title="Irtisanoutuneet: {shown}/{all}",
-        notice_more="Lisäksi {rest} irtisanoutunutta; `kunto score --json` luettelee kaikki.",
+        notice_more="Lisäksi {rest} irtisanoutunutta; `kunto score --out TIEDOSTO.csv` luettelee kaikki.",
         account="Asiakkuus",
         at_risk="ARR vaarassa",
         health="Terveys",

@@ -13,6 +13,7 @@ from features.catalogue import Feature
 Language = Literal["en", "fi"]
 LANGUAGES: tuple[Language, ...] = ("en", "fi")
 _BESIDE = {"en": ("90 days earlier", "peers"), "fi": ("90 päivää aiemmin", "verrokit")}
+_PASSED = {"en": "passed {} days ago", "fi": "ohi {} päivää sitten"}
 _YES_NO = {"en": ("no", "yes"), "fi": ("ei", "kyllä")}
 #: The unit of a feature that stands against its peers (`features.peers.relative_difference`).
 RELATIVE = "relative difference"
@@ -43,6 +44,8 @@ def shown(value: float | None, unit: str, language: Language) -> str:
         return _percent(math.expm1(value), language, sign=True)
     if unit == RELATIVE:
         return _against(value, language)
+    if unit == "days" and round(value) < 0:
+        return _PASSED[language].format(format_decimal(round(-value), locale=language))
     if unit == "0/1":
         return _YES_NO[language][round(value)]
     return str(format_decimal(_rounded(value), "#,##0.######", locale=language))

@@ -267,7 +267,9 @@ def test_init_never_overwrites_unasked(csv: Any, kunto: Any) -> None:
 
 
 def test_init_from_nothing_is_told(kunto: Any, tmp_path: Path) -> None:
-    _refused(kunto("init", tmp_path / "w", "--from", tmp_path / "gone"), 1, "gone is not a folder")
+    _refused(kunto("init", tmp_path / "w", "--from", tmp_path / "gone"), 2, "--from", "gone is not a folder")
+    (tmp_path / "empty").mkdir()
+    _refused(kunto("init", tmp_path / "w", "--from", tmp_path / "empty"), 1, "empty holds no table")
     assert not (tmp_path / "w").exists()
 
 

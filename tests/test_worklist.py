@@ -51,7 +51,7 @@ def printed(records: list[dict[str, Any]], *, width: int = 150, **options: Any) 
 
 def test_only_accounts_with_something_worth_doing_and_in_order() -> None:
     text = printed([record("first"), record("idle", play="nothing"), record("second"), record("third")], most=2)
-    assert "Worklist: 2 of 3 accounts" in text
+    assert "Worklist of 2026-07-01: 2 of 3 accounts" in text
     assert text.index("first Oy") < text.index("second Oy")
     assert "idle" not in text
     assert "third" not in text

@@ -17,10 +17,16 @@ Horizon = Annotated[int | None, typer.Option("--horizon", help="Days ahead, up t
 Grace = Annotated[int | None, typer.Option("--grace", help="Days that a gap may last without being churn.")]
 Event = Annotated[str | None, typer.Option("--event", help="What churn is: notice or revenue.")]
 Every = Annotated[str | None, typer.Option("--every", help="month, or a number of days counted from --test-from.")]
-TestFrom = Annotated[datetime | None, typer.Option("--test-from", formats=["%Y-%m-%d"], help="First instant tested.")]
-TestTo = Annotated[datetime | None, typer.Option("--test-to", formats=["%Y-%m-%d"], help="End of the test, exclusive.")]
+TestFrom = Annotated[
+    datetime | None, typer.Option("--test-from", metavar="DATE", formats=["%Y-%m-%d"], help="First instant tested.")
+]
+TestTo = Annotated[
+    datetime | None, typer.Option("--test-to", metavar="DATE", formats=["%Y-%m-%d"], help="End of the test, exclusive.")
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
 AsOf = Annotated[
     datetime | None,
-    typer.Option("--as-of", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="The instant T; default: the end of the data."),
+    typer.Option(
+        "--as-of", metavar="DATE", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="The instant T; default: the end of the data."
+    ),
 ]
