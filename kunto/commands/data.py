@@ -28,7 +28,9 @@ def init(
     if workspace.config_path.exists() and not force:
         raise typer.BadParameter(f"{workspace.config_path} is there already: edit it, or add --force to write it anew")
     if "://" not in source and not Path(source).is_dir():
-        raise typer.BadParameter(f"--from: {source} is not a folder; give the folder of the CSV or Parquet files, or a database URL")
+        raise typer.BadParameter(
+            f"--from: {source} is not a folder; give the folder of the CSV or Parquet files, or a database URL"
+        )
     text = propose(source if "://" in source else str(Path(source).resolve()), base=Path.cwd())
     directory.mkdir(parents=True, exist_ok=True)
     workspace.config_path.write_text(text, encoding="utf-8")
