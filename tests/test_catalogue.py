@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from random_tables import DAY, random_tables
 
-from features import build as builder
+from features import builder
 from features.builder import build, snapshot
 from features.catalogue import DRIVERS, Feature, as_markdown, catalog, counts
 from features.contract import REQUIRED_TABLES, TABLES

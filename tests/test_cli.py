@@ -81,7 +81,7 @@ def _matches(table: pd.DataFrame, records: list[dict[str, Any]]) -> None:
 def test_score_prints_a_worklist_and_writes_files(demo: Any, kunto: Any, tmp_path: Path) -> None:
     printed = kunto("score", "-w", demo.path, "--out", tmp_path / "new" / "scores.json")
     assert printed.code == 0, printed.told
-    assert "Worklist: " in printed.out
+    assert "Worklist of 2026-07-01: " in printed.out
     records = json.loads((tmp_path / "new" / "scores.json").read_text(encoding="utf-8"))
     assert all(record.keys() == ACCOUNT for record in records)
     assert f"{len(records)} active accounts" in printed.told
