@@ -66,6 +66,8 @@ class BoosterModel:
 
     def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return exact TreeSHAP values in logits, (rows, columns); `base_value` plus a row's sum is its raw score."""
+        if frame.empty:  # LightGBM divides by the number of rows
+            return pd.DataFrame(columns=list(self.columns), index=frame.index, dtype=np.float64)
         values = np.asarray(self.booster.predict(self._values(frame), pred_contrib=True))
         return pd.DataFrame(values[:, :-1], index=frame.index, columns=list(self.columns))
 

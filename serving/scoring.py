@@ -68,6 +68,8 @@ def score(
 ) -> Scored:
     """Score every account active and observed at `as_of` (or those of `account_ids` that are) by what was known then."""
     portfolio = _portfolio(tables, as_of, champions, settings, account_ids, progress)
+    if portfolio.now.features.empty:
+        return Scored([], [])
     scores = health.score(health.inputs(portfolio.now), portfolio.connected)
     ahead = outlook(champions, portfolio.now)
     who = identities(tables, portfolio.now.features["account_id"], as_of)
