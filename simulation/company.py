@@ -10,11 +10,10 @@ import pyarrow.parquet as pq
 
 from features.contract import DECIMAL_SCALE, TABLES
 from simulation import contracts as contracts_
-from simulation import relations, support, work
-from simulation.causes import live
+from simulation import relations, support, truth, work
+from simulation.life import live
 from simulation.population import Clock, populate
 from simulation.usage import usage
-from simulation.world import CAUSES, PLAY_EFFECT
 
 _ARROW = {
     "text": pa.string(),
@@ -40,12 +39,15 @@ _STREAMS = (
     "plays",
     "invoices",
     "costs",
+    "fx",
+    "versions",
+    "truth",
 )
 
 
 @dataclass(frozen=True)
 class Company:
-    """`tables`: contract name → frame; `truth`: `causes` (see causes.History.truth) and `effects`; `data_until`: end."""
+    """`tables`: contract name → frame; `truth`: `causes` (history.History.causes), `outcomes` and `effects` (truth.py)."""
 
     tables: dict[str, pd.DataFrame]
     truth: dict[str, pd.DataFrame]
@@ -72,7 +74,7 @@ def simulate(accounts: int, months: int, seed: int, *, data_until: str | pd.Time
     rng = {name: np.random.default_rng([seed, number]) for number, name in enumerate(_STREAMS)}
 
     population = populate(accounts, clock, rng["population"])
-    history = live(population, rng["causes"])
+    history, course = live(population, rng["causes"])
     contracts = contracts_.sign(history, rng["contracts"])
     people = relations.employ(history, rng["contacts"])
     subscriptions = contracts_.subscriptions(history, contracts, rng["subscriptions"])
@@ -84,17 +86,21 @@ def simulate(accounts: int, months: int, seed: int, *, data_until: str | pd.Time
         "tickets": support.tickets(history, contracts, rng["tickets"]),
         "surveys": support.surveys(history, people, rng["surveys"]),
         "touchpoints": relations.touchpoints(history, people, rng["touchpoints"]),
-        "contacts": relations.contacts(history, people),
+        "contacts": relations.contacts(history, people, rng["versions"]),
         "outcomes": relations.outcomes(history, contracts, rng["outcomes"]),
         "observations": support.observations(history, contracts, rng["observations"]),
         "projects": work.projects(history, rng["projects"]),
         "offers": work.offers(history, contracts),
         "plays": work.plays(history, rng["plays"]),
         "costs": work.costs(history, rng["costs"]),
+        "fx": work.rates_of_exchange(clock, rng["fx"]),
     }
-    effects = pd.DataFrame({"cause": [cause.name for cause in CAUSES], "relative_effect": PLAY_EFFECT})
-    truth = {"causes": history.truth(), "effects": effects.astype({"cause": "str"})}
-    return Company({name: _conform(frame, name) for name, frame in tables.items()}, truth, end)
+    known = {
+        "causes": history.causes(),
+        "outcomes": truth.outcomes(history, course, rng["truth"]),
+        "effects": truth.effects(history),
+    }
+    return Company({name: _conform(frame, name) for name, frame in tables.items()}, known, end)
 
 
 def write(company: Company, directory: str | Path) -> None:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simulation.causes import History
+from simulation.history import History
 
 
 def happenings(history: History, rate: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from simulation.names import CSMS, companies
-from simulation.world import COUNTRIES, INDUSTRIES, MONTHLY_NOTICE_DAYS, PLANS, SIZES
+from simulation.world import COUNTRIES, HANDOVER_LOST, INDUSTRIES, MONTHLY_NOTICE_DAYS, PLANS, SIZES
 
 #: Share of accounts that are customers already on day 0, and how many days back they came at most.
 _EARLIER_SHARE = 0.34
@@ -70,6 +70,7 @@ class Population:
     seats: np.ndarray
     discount: np.ndarray
     quality: np.ndarray
+    handover_lost: np.ndarray
 
     def __len__(self) -> int:
         """Return the number of accounts."""
@@ -156,6 +157,7 @@ def populate(accounts: int, clock: Clock, rng: np.random.Generator) -> Populatio
         seats=seats,
         discount=np.where(yearly, 0.08, 0.0) + 0.02 * rng.integers(0, 8, accounts) * (size > 0),
         quality=rng.normal(size=accounts),
+        handover_lost=rng.random(accounts) < HANDOVER_LOST,
     )
 
 

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from simulation.causes import History
 from simulation.contracts import Contracts
-from simulation.draws import happenings, until, weekly
+from simulation.draws import happenings, late, until, weekly
+from simulation.history import History
 from simulation.names import addresses
-from simulation.world import CAUSE_INDEX, SIZES
+from simulation.population import Population
+from simulation.world import SIZES
 
 #: In the order in which an account has them: a small account has the first three.
 _ROLES = ("admin", "decision_maker", "champion", "user", "executive", "user")
@@ -52,35 +53,62 @@ def employ(history: History, rng: np.random.Generator) -> Contacts:
     first = pd.DataFrame({"account": account, "role": np.array(_ROLES)[place]}).astype({"role": "str"})
     first["since"] = population.created[account].astype(float)
     first["gone"] = np.inf
-    people = [first]
-    lost = history.episodes[history.episodes["cause"] == CAUSE_INDEX["champion_left"]]
-    left_on = lost.drop_duplicates("account").set_index("account")["start"]
     champion = (first["role"] == "champion").to_numpy()
-    goes = np.where(champion, first["account"].map(left_on), np.nan)
     moves = ~champion & (first["role"] != "admin").to_numpy() & (rng.random(len(first)) < 0.15)
-    goes = np.where(moves, np.maximum(first["since"], 0) + rng.uniform(60, 600, len(first)), goes)
-    goes = np.where((goes > first["since"] + 1) & (goes < history.end[account]), np.floor(goes), np.nan)
-    first["gone"] = np.where(np.isfinite(goes), goes, np.inf)
-    leaving = history.episodes.groupby("account")["leaves"].any().reindex(first["account"], fill_value=False).to_numpy()
-    followed = np.isfinite(goes) & (~champion | (~leaving & (rng.random(len(first)) < 0.7)))
-    gap = np.where(champion, rng.uniform(50, 120, len(first)), 0.0)
-    following = first[followed].assign(since=np.floor(goes + gap)[followed], gone=np.inf)
-    people.append(following[following["since"] < history.end[following["account"].to_numpy()]])
-    everyone = pd.concat(people, ignore_index=True).sort_values(["account", "since", "role"], kind="stable")
+    goes = np.where(moves, np.floor(np.maximum(first["since"], 0) + rng.uniform(60, 600, len(first))), np.inf)
+    goes = np.where(goes < history.end[account], goes, np.inf)
+    first["gone"] = goes
+    following = first[np.isfinite(goes)].assign(since=goes[np.isfinite(goes)], gone=np.inf)
+    people = pd.concat([first[~champion], following, _champions(first[champion], history, rng)])
+    everyone = people[people["since"] < history.end[people["account"].to_numpy()]]
+    everyone = everyone.reset_index(drop=True).sort_values(["account", "since", "role"], kind="stable")
     everyone["contact_id"] = addresses(population.names[everyone["account"].to_numpy()], rng)
     return Contacts(everyone.reset_index(drop=True))
 
 
-def contacts(history: History, employed: Contacts) -> pd.DataFrame:
-    """Return the `contacts` table."""
-    population, people = history.population, employed.people
+def _champions(first: pd.DataFrame, history: History, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the champions: who leaves with the cause leaves a gap until it has passed; some are followed at once."""
+    lost = history.of("champion_left")
+    lost = lost[lost["start"] > history.population.created[lost["account"].to_numpy()] + 1]
+    calm = first[~first["account"].isin(lost["account"]) & (rng.random(len(first)) < 0.2)]
+    day = np.floor(np.maximum(calm["since"], 0) + rng.uniform(60, 600, len(calm)))
+    changes = pd.concat([lost[["account", "start", "end"]], pd.DataFrame({"account": calm["account"], "start": day, "end": day})])
+    changes = changes[changes["start"] < history.end[changes["account"].to_numpy()]].sort_values(["account", "start"])
+    starts = pd.concat([first[["account", "since"]], changes.rename(columns={"end": "since"})[["account", "since"]].dropna()])
+    starts = starts.sort_values(["account", "since"], kind="stable").reset_index(drop=True)
+    left = changes.rename(columns={"start": "gone"})[["account", "gone"]].sort_values("gone", kind="stable")
+    found = pd.merge_asof(
+        starts.sort_values("since", kind="stable"),
+        left,
+        left_on="since",
+        right_on="gone",
+        by="account",
+        direction="forward",
+        allow_exact_matches=False,
+    )
+    return found.assign(role="champion", gone=found["gone"].fillna(np.inf)).astype({"role": "str"})
+
+
+def contacts(history: History, employed: Contacts, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the `contacts` table: a departure is a later version of the row, written down weeks later or never."""
+    population, people, clock = history.population, employed.people, history.population.clock
+    since, gone = people["since"].to_numpy(), people["gone"].to_numpy()
+    told = gone + rng.gamma(1.2, 10.0, len(people))
+    noticed = (told < clock.days) & (rng.random(len(people)) < 0.9)
+    first = _contact_rows(people, population, np.inf, since)
+    later = _contact_rows(people[noticed], population, gone[noticed], told[noticed])
+    return pd.concat([first, later], ignore_index=True)
+
+
+def _contact_rows(people: pd.DataFrame, population: Population, gone: np.ndarray | float, recorded: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "contact_id": people["contact_id"].to_numpy(),
             "account_id": population.ids[people["account"].to_numpy()],
             "role": people["role"].to_numpy(),
             "valid_from": population.clock.times(people["since"]),
-            "valid_to": population.clock.times(people["gone"]),
+            "valid_to": population.clock.times(np.broadcast_to(gone, len(people))),
+            "recorded_at": population.clock.times(recorded),
         }
     )
 
@@ -102,6 +130,7 @@ def touchpoints(history: History, employed: Contacts, rng: np.random.Generator) 
         account, day = happenings(history, rate, rng)
         kind = rng.choice(np.array(kinds, dtype=object), len(account), p=shares)
         parts.append(pd.DataFrame({"account": account, "day": day, "kind": kind, "direction": direction}))
+    parts.append(_kick_offs(history, rng))
     rows = pd.concat(parts, ignore_index=True).sort_values("day", kind="stable").reset_index(drop=True)
     account, day = rows["account"].to_numpy(), rows["day"].to_numpy()
     felt = weekly(reached, account, day)
@@ -114,6 +143,7 @@ def touchpoints(history: History, employed: Contacts, rng: np.random.Generator) 
     roles = np.array(["admin", "champion", "user", "decision_maker", "executive"], dtype=object)
     role = rng.choice(roles, len(rows), p=[0.15, 0.22, 0.13, 0.40, 0.10])
     role = np.where(unmet & np.isin(role, ["decision_maker", "executive"]), "user", role)
+    recorded = late(day, 0.06, rng)
     table = pd.DataFrame(
         {
             "account_id": population.ids[account],
@@ -122,9 +152,19 @@ def touchpoints(history: History, employed: Contacts, rng: np.random.Generator) 
             "direction": rows["direction"],
             "contact_id": employed.at(account, role, day),
             "responded_at": clock.times(until(replied, np.minimum(history.leave[account], clock.days))),
+            "recorded_at": clock.times(recorded),
         }
     )
-    return table[held].drop_duplicates(["account_id", "kind", "occurred_at", "contact_id"])
+    return table[held & (recorded < clock.days)].drop_duplicates(["account_id", "kind", "occurred_at", "contact_id"])
+
+
+def _kick_offs(history: History, rng: np.random.Generator) -> pd.DataFrame:
+    """Return each new account's kick-off meeting: in the first days, or weeks later where the handover was lost."""
+    population = history.population
+    kept, lost = rng.uniform(1, 7, len(population)), rng.uniform(9, 30, len(population))
+    day = population.created + np.where(population.handover_lost, lost, kept)
+    new = np.flatnonzero((population.created >= 0) & (day < history.end))
+    return pd.DataFrame({"account": new, "day": day[new], "kind": "meeting", "direction": "out"})
 
 
 def outcomes(history: History, contracts: Contracts, rng: np.random.Generator) -> pd.DataFrame:

@@ -3,9 +3,9 @@
 import numpy as np
 import pandas as pd
 
-from simulation.causes import History
 from simulation.contracts import Contracts
 from simulation.draws import happenings, late, until, weekly
+from simulation.history import History
 from simulation.relations import Contacts
 
 _PRIORITIES = np.array(["low", "normal", "high", "urgent"], dtype=object)
@@ -85,7 +85,8 @@ def surveys(history: History, contacts: Contacts, rng: np.random.Generator) -> p
         account, sent = happenings(history, np.full(mood.shape, rate), rng)
         feels = weekly(mood, account, sent) + rng.normal(0, 0.7, len(account))
         silent = weekly(history.signals["silence"], account, sent)
-        willing = 0.36 / (1 + np.exp(-1.3 * (feels + 0.4))) + 0.10 * (feels > 1.2) + 0.12
+        willing = 0.30 / (1 + np.exp(-1.1 * (feels + 0.4))) + 0.08 * (feels > 1.2) + 0.12
+        willing = willing * (1.0 if kind == "nps" else 0.7)
         answers = rng.random(len(account)) < willing * (1 - 0.8 * silent)
         replied = sent + rng.lognormal(np.log(0.8), 0.9, len(account))
         replied = until(np.where(answers, replied, np.nan), np.minimum(history.leave[account], clock.days))
@@ -118,14 +119,14 @@ def observations(history: History, contracts: Contracts, rng: np.random.Generato
     """Return the `observations` table: complaints, wishes, praise, risks and chances that the CSM wrote down."""
     population, signals = history.population, history.signals
     mood = satisfaction(history, rng)
-    full = contracts.users / contracts.seats[:, population.clock.month_of_week] > 0.8
+    full = contracts.users / contracts.seats > 0.8
     worry = np.maximum.reduce([signals[name] for name in ("usage_decline", "support_trouble", "champion_left")])
     rates = {
         "complaint": 0.004 + 0.05 * signals["support_trouble"] + 0.03 * signals["price_increase"],
         "feature_request": 0.014 + 0.02 * signals["value_not_reached"],
         "praise": 0.008 * np.exp(0.8 * mood),
         "risk": 0.002 + 0.03 * worry,
-        "opportunity": 0.002 + 0.015 * full,
+        "opportunity": 0.002 + 0.008 * full + 0.02 * history.growing,
         "note": np.full(mood.shape, 0.02),
     }
     parts = []

@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from simulation.causes import History
 from simulation.contracts import Contracts
 from simulation.draws import happenings, late, working_hours
+from simulation.history import History
 from simulation.world import CANCELLATION_PAGE, FEATURES
 
 #: Users drawn at once: bounds the memory of one (users, days) matrix.
@@ -18,7 +18,7 @@ _WEEKDAY = np.array([1.0, 1.05, 1.05, 1.0, 0.85, 0.07, 0.05])
 #: Rows that reach the source a day or more after the event.
 _LATE_SHARE = 0.03
 #: Share of working days on which an engaged user of a middling account uses the product.
-_HABIT = 0.18
+_HABIT = 0.26
 
 
 def season(start: np.datetime64, days: int) -> np.ndarray:
@@ -73,12 +73,12 @@ def _activity(history: History, contracts: Contracts, rng: np.random.Generator) 
     """Add to the causes what has none: slow drifts that come back, short dips, and the first weeks of a new account."""
     population, clock = history.population, history.population.clock
     shape = (len(population), clock.weeks)
-    drift = rng.normal(0, 0.06, shape).cumsum(axis=1)
+    drift = rng.normal(0, 0.045, shape).cumsum(axis=1)
     drift -= np.linspace(0, 1, clock.weeks)[None, :] * drift[:, -1:]
     dips = (rng.random(shape) < 0.012) * rng.uniform(0.2, 0.9, shape)
     dips[:, 1:] = np.maximum(dips[:, 1:], dips[:, :-1])
     settling = np.clip((np.arange(clock.weeks)[None, :] * 7 - population.created[:, None]) / 50, 0.25, 1)
-    full = contracts.seats[:, clock.month_of_week]
+    full = contracts.seats
     users = contracts.users * np.exp(0.35 * drift) * (1 - dips) * settling
     habit = np.clip(rng.lognormal(np.log(_HABIT) + 0.08 * population.quality, 0.3), 0.06, 0.5)
     decline, stalled = history.signals["usage_decline"], history.signals["failed_onboarding"]
@@ -97,12 +97,12 @@ def _uses(history: History, activity: _Activity, rng: np.random.Generator) -> pd
     clock = history.population.clock
     days, week = np.arange(clock.days), np.arange(clock.days) // 7
     chance = (activity.eager[:, week] * season(clock.start, clock.days)).astype(np.float32)
-    running = (days >= history.begin[:, None]) & (days < history.end[:, None])
+    running = (days >= history.begin[:, None]) & (days + 1 <= history.end[:, None])
     users = np.where(running, activity.users[:, week], 0).astype(np.int32)
     most = np.maximum(users.max(axis=1), 1)
     owner = np.repeat(np.arange(len(most)), most)
     rank = np.arange(len(owner)) - np.repeat(np.cumsum(most) - most, most)
-    liking = rng.lognormal(0, 0.35, len(owner)).astype(np.float32)
+    liking = rng.lognormal(-0.2, 0.75, len(owner)).astype(np.float32)
     parts = []
     for first in range(0, len(owner), _BATCH):
         who, number = owner[first : first + _BATCH], rank[first : first + _BATCH]
@@ -125,7 +125,7 @@ def _uses(history: History, activity: _Activity, rng: np.random.Generator) -> pd
 def _cancellations(history: History, rng: np.random.Generator) -> pd.DataFrame:
     """Draw visits to the cancellation page: by some who consider leaving, by a few others in passing."""
     worry = np.max(list(history.signals.values()), axis=0)
-    account, day = happenings(history, 0.002 + 0.18 * np.maximum(worry - 0.3, 0), rng)
+    account, day = happenings(history, 0.003 + 0.05 * np.maximum(worry - 0.3, 0), rng)
     visits = pd.DataFrame({"account": account, "rank": 0, "day": day, "feature": len(FEATURES)})
     return visits.assign(quantity=1, value=0.0)
 

@@ -3,35 +3,23 @@
 import numpy as np
 import pandas as pd
 
-from simulation.causes import History
 from simulation.contracts import Contracts
 from simulation.draws import happenings, until
-from simulation.world import CAUSE_INDEX, CAUSES, CURRENCY, HOURLY_COST, SIZES
-
-#: The play that the team starts when it sees the cause at work.
-_PLAY = {
-    "usage_decline": "usage_fell",
-    "champion_left": "champion_left",
-    "support_trouble": "support_friction",
-    "price_increase": "churn_risk",
-    "value_not_reached": "value_not_proven",
-    "silence": "no_answers",
-    "decision_maker_not_met": "decision_maker_never_met",
-    "failed_onboarding": "stalled_onboarding",
-    "payment_trouble": "payment_trouble",
-}
+from simulation.history import History
+from simulation.population import STEP_DAYS, Clock
+from simulation.world import CAUSES, CURRENCY, FX_LEVELS, HOURLY_COST, PLAY_FOR, PLAY_HELD_OUT, SIZES
 
 
 def projects(history: History, rng: np.random.Generator) -> pd.DataFrame:
     """Return the `projects` table: everyone's onboarding (a failed one stays open) and some later roll-outs."""
     population, clock = history.population, history.population.clock
     count = len(population)
-    failed = history.episodes[history.episodes["cause"] == CAUSE_INDEX["failed_onboarding"]].set_index("account")
     started = population.created + rng.uniform(0.4, 5, count)
     due = started + np.array([30, 45, 60])[population.size]
     finished = due + rng.normal(-6, 9, count)
-    late = due + rng.uniform(40, 120, count)
-    finished[failed.index] = np.where(failed["leaves"], np.inf, np.maximum(late[failed.index], failed["decide"]))
+    failed = history.of("failed_onboarding").drop_duplicates("account", keep="last")
+    passed = np.where(failed["leaves"], np.inf, failed["end"].fillna(np.inf)) + rng.uniform(3, 30, len(failed))
+    finished[failed["account"]] = np.maximum(finished[failed["account"]], passed)
     onboarding = pd.DataFrame({"account": np.arange(count), "kind": "onboarding", "started": started, "due": due})
     onboarding["finished"] = np.maximum(finished, started + 5)
     account, day = happenings(history, np.full((count, clock.weeks), 0.004), rng)
@@ -56,46 +44,50 @@ def projects(history: History, rng: np.random.Generator) -> pd.DataFrame:
 
 def offers(history: History, contracts: Contracts) -> pd.DataFrame:
     """Return the `offers` table; an offer not yet decided is open."""
-    clock, rows = history.population.clock, contracts.offers.sort_values("offered", kind="stable")
-    rows = rows.drop_duplicates(["account", "product", "offered"])
-    decided = np.where(rows["won"], "won", "lost")
+    clock, rows = history.population.clock, history.offers.assign(product=contracts.products)
+    rows = rows.sort_values("offered", kind="stable")
+    decided = np.where(rows["won"].eq(True), "won", "lost")
     return pd.DataFrame(
         {
-            "account_id": history.population.ids[rows["account"].to_numpy()],
+            "account_id": history.population.ids[rows["account"].to_numpy(dtype=int)],
             "product": rows["product"].to_numpy(),
-            "offered_at": clock.times(rows["offered"]),
-            "decided_at": clock.times(rows["decided"]),
+            "offered_at": clock.times(rows["offered"] + 0.4),
+            "decided_at": clock.times(rows["decided"] + 0.6),
             "status": np.where(rows["decided"].notna(), decided, "open"),
         }
     )
 
 
 def plays(history: History, rng: np.random.Generator) -> pd.DataFrame:
-    """Return the `plays` table: what the team did where a cause was at work, and where it only seemed so."""
+    """Return the `plays` table: what the team did where it believed to see a cause, and what it held out by lot."""
     population, clock = history.population, history.population.clock
-    books = np.array([_PLAY[cause.name] for cause in CAUSES], dtype=object)
-    helped = history.episodes[history.episodes["play"].notna()]
-    account, day = happenings(history, np.full((len(population), clock.weeks), 0.002), rng)
-    rows = pd.DataFrame(
-        {
-            "account": np.concatenate([helped["account"], account]),
-            "playbook": np.concatenate([books[helped["cause"].to_numpy()], rng.choice(books[:7], len(account))]),
-            "started": np.concatenate([np.floor(helped["play"]) + 0.4, day]),
-        }
-    ).sort_values("started", kind="stable")
-    account = rows["account"].to_numpy()
-    rows = rows[(rows["started"] >= history.begin[account]) & (rows["started"] < history.end[account])]
-    ended = rows["started"] + rng.uniform(10, 45, len(rows))
+    books = np.array([PLAY_FOR[cause.name] for cause in CAUSES], dtype=object)
+    rows = history.plays
+    account = rows["account"].to_numpy(dtype=int)
+    started = rows["day"].to_numpy(dtype=float) + 0.4
+    held_out = rows["held_out"].to_numpy(dtype=bool)
+    ended = np.where(held_out, np.nan, started + rng.uniform(10, 45, len(rows)))
     return pd.DataFrame(
         {
-            "account_id": population.ids[rows["account"].to_numpy()],
-            "playbook": rows["playbook"].to_numpy(),
-            "started_at": clock.times(rows["started"]),
+            "account_id": population.ids[account],
+            "playbook": books[rows["cause"].to_numpy(dtype=int)],
+            "started_at": clock.times(started),
             "play_id": [f"L{number:05d}" for number in range(1, len(rows) + 1)],
-            "ended_at": clock.times(until(ended.to_numpy(), history.end[rows["account"].to_numpy()])),
-            "assignment": "treated",
+            "ended_at": clock.times(until(ended, history.end[account])),
+            "assignment": np.where(held_out, "held_out", "treated"),
+            "probability": 1 - PLAY_HELD_OUT,
         }
     )
+
+
+def rates_of_exchange(clock: Clock, rng: np.random.Generator) -> pd.DataFrame:
+    """Return the `fx` table: the month's rates to EUR of the currencies around, though every customer is billed in EUR."""
+    month = np.arange(clock.months) * STEP_DAYS
+    parts = []
+    for currency, level in FX_LEVELS.items():
+        rate = level * np.exp(rng.normal(0, 0.012, len(month)).cumsum())
+        parts.append(pd.DataFrame({"currency": currency, "date": clock.times(month), "rate": rate.round(6)}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def invoices(history: History, subscriptions: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
@@ -108,10 +100,7 @@ def invoices(history: History, subscriptions: pd.DataFrame, rng: np.random.Gener
     due = issued + np.where(population.size[account] == len(SIZES) - 1, 30, 14)
     slow = rng.gamma(1.2, 4.0, len(population))
     paid = np.maximum(due + rng.normal(-5, 4, len(rows)) + slow[account] * (rng.random(len(rows)) < 0.4), issued + 0.5)
-    trouble = history.episodes[history.episodes["cause"] == CAUSE_INDEX["payment_trouble"]]
-    for who, start, decide, leaves in trouble[["account", "start", "decide", "leaves"]].to_numpy(dtype=float):
-        hit = (account == who) & (due >= start) & (issued < decide)
-        paid[hit] = np.inf if leaves else np.maximum(due[hit] + 20, decide) + 1
+    paid = _held_back(account, paid, history.of("payment_trouble"), rng)
     running = pd.DataFrame({"account_id": population.ids[account], "issued_at": clock.times(issued)})
     return pd.DataFrame(
         {
@@ -124,6 +113,19 @@ def invoices(history: History, subscriptions: pd.DataFrame, rng: np.random.Gener
             "paid_at": clock.times(until(paid, clock.days)),
         }
     )
+
+
+def _held_back(account: np.ndarray, paid: np.ndarray, trouble: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """Return when the invoices are paid if none is while payment trouble lasts: after it has passed, or never."""
+    asked = pd.DataFrame({"account": account, "paid": paid, "row": np.arange(len(paid))}).sort_values("paid", kind="stable")
+    spans = trouble[["account", "start", "end", "leaves"]].sort_values("start", kind="stable")
+    met = pd.merge_asof(asked, spans, left_on="paid", right_on="start", by="account")
+    end = met["end"].where(~met["leaves"].eq(True)).fillna(np.inf)
+    hit = met["start"].notna() & (met["paid"] < end)
+    after = end + rng.uniform(0.2, 9.0, len(met))
+    held = paid.copy()
+    held[met.loc[hit, "row"]] = after[hit]
+    return np.maximum(held, paid)
 
 
 def _mrr_at(asked: pd.DataFrame, subscriptions: pd.DataFrame) -> np.ndarray:

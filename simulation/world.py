@@ -21,9 +21,9 @@ class Size:
 
 
 SIZES = (
-    Size("small", 0.58, (3, 10), 0.40, 30, 0.15, 0.36, 3),
-    Size("mid", 0.31, (10, 60), 0.65, 60, 0.30, 0.55, 4),
-    Size("large", 0.11, (60, 300), 0.85, 90, 0.50, 0.80, 6),
+    Size("small", 0.58, (3, 10), 0.40, 30, 0.15, 0.60, 3),
+    Size("mid", 0.31, (10, 60), 0.65, 60, 0.30, 0.80, 4),
+    Size("large", 0.11, (60, 300), 0.85, 90, 0.50, 1.10, 6),
 )
 
 #: Plan → list price per seat and month (EUR), in the order of SIZES: the plan a size usually takes.
@@ -32,34 +32,52 @@ CORE = "Core"
 #: Add-on → list price per seat and month (EUR).
 ADDONS = {"Analytics": 9.0, "Automation": 7.0, "Integrations": 5.0}
 CURRENCY = "EUR"
+#: Currency → rate to EUR at the start of the period.
+FX_LEVELS = {"SEK": 0.088, "NOK": 0.085, "DKK": 0.134, "GBP": 1.17}
 #: Notice on monthly terms, days before the end of the month of service.
 MONTHLY_NOTICE_DAYS = 14
 
 
 @dataclass(frozen=True)
 class Cause:
-    """A hidden cause of churn: its share among the causes that strike at any time, and the driver it should read as.
+    """A hidden cause of churn, the driver it should read as (one to one), and how it runs its course.
 
-    `weight` 0: the cause has an arrival of its own (onboarding by the account's age, payment by the month).
+    `onset`: episodes per account and year, where they can begin. An episode brews for `brews` days on average, is acute for
+    `lasts` days on average, and then passes. While it is acute and severe, and the contract lets the account go, it makes
+    `leaves` departures and `shrinks` contractions per 30 days; a mild one MILD times as many.
     """
 
     name: str
-    weight: float
     driver: str
+    onset: float
+    brews: float
+    lasts: float
+    leaves: float
+    shrinks: float
 
 
 CAUSES = (
-    Cause("usage_decline", 0.20, "usage_decline"),
-    Cause("champion_left", 0.14, "champion_left"),
-    Cause("support_trouble", 0.16, "support_friction"),
-    Cause("price_increase", 0.12, "price_pressure"),
-    Cause("value_not_reached", 0.14, "value_unproven"),
-    Cause("silence", 0.13, "silence"),
-    Cause("decision_maker_not_met", 0.11, "stakeholder_gap"),
-    Cause("failed_onboarding", 0.0, "onboarding_stalled"),
-    Cause("payment_trouble", 0.0, "payment_trouble"),
+    Cause("usage_decline", "usage_decline", 0.15, 35, 140, 0.25, 0.22),
+    Cause("champion_left", "champion_left", 0.15, 25, 140, 0.22, 0.08),
+    Cause("support_trouble", "support_friction", 0.15, 30, 125, 0.25, 0.06),
+    Cause("price_increase", "price_pressure", 0.125, 20, 125, 0.22, 0.14),
+    Cause("value_not_reached", "value_unproven", 0.14, 40, 150, 0.23, 0.12),
+    Cause("silence", "silence", 0.15, 30, 140, 0.22, 0.05),
+    Cause("decision_maker_not_met", "stakeholder_gap", 0.155, 35, 150, 0.20, 0.05),
+    Cause("failed_onboarding", "onboarding_stalled", 1.5, 25, 130, 0.28, 0.08),
+    Cause("payment_trouble", "payment_trouble", 0.09, 40, 70, 0.28, 0.04),
 )
 CAUSE_INDEX = {cause.name: index for index, cause in enumerate(CAUSES)}
+#: Share of episodes that are severe, and the strength of the others: of what they do, and of what shows of them.
+SEVERE_SHARE = 0.5
+MILD = 0.35
+MILD_SHOWS = 0.65
+#: How much of its acute self a cause shows while it brews.
+BREWING_SHOWS = 0.55
+#: Share of brewing episodes, per day, that come to nothing.
+COMES_TO_NOTHING = 1 / 90
+#: Days in which what shows of a cause follows two thirds of the way.
+SHOWS_AFTER = 8.0
 #: Written as the cause of the accounts that leave without one.
 CAUSELESS = "none"
 #: What the customer writes as the reason, most of the time.
@@ -76,24 +94,72 @@ STATED_REASON = {
     CAUSELESS: "other",
 }
 
-#: Causes begin this many days before the decision to leave (or to stay after all): bounds, and the commonest.
-LAG_DAYS = (21, 112)
-USUAL_LAG_DAYS = 90
-#: Chance that a yearly account enters the weeks before its notice deadline with a cause.
-RENEWAL_CAUSE = 0.220
-#: Causes per month: on monthly terms, and in the middle of yearly terms (which nobody can leave, so they fade).
-MONTHLY_CAUSE = 0.039
-MIDTERM_CAUSE = 0.012
-ONBOARDING_FAILS = 0.075
-PAYMENT_TROUBLE = 0.0040
-#: Leaving without any cause: per yearly renewal, per month on monthly terms.
-CAUSELESS_RENEWAL = 0.036
-CAUSELESS_MONTH = 0.0036
-#: Chance that an account of mean quality under a cause of mean strength leaves.
-LEAVES = 0.50
-#: A play by the team: how often a cause meets one, and how far it cuts the chance of leaving (the true effect).
-PLAY_SHARE = 0.25
-PLAY_EFFECT = 0.30
+#: Yearly terms: most decide in this many days up to the notice deadline, at this pace; some tell us long before, at that one
+#: (a monthly term's pace is 1 all the time).
+DECISION_DAYS = 45
+DECISION_PACE = 1.5
+EARLY_PACE = 0.18
+#: Days after which a new account may leave, and the ages between which its onboarding can fail.
+SETTLING_DAYS = 20
+ONBOARDING_AGES = (7, 40)
+#: Yearly terms can be reduced in the days after a renewal, this much faster than monthly ones at any time.
+TRUE_UP_DAYS = 21
+TRUE_UP_PACE = 6.0
+#: Yearly terms learn of a price rise this many days before the renewal (first, last), this much oftener than at other times.
+PRICE_NEWS_DAYS = (120, 80)
+PRICE_NEWS_PACE = 365 / 40
+#: Leaving, and reducing, without any cause, per 30 days in which the contract allows it.
+CAUSELESS_LEAVES = 0.0050
+CAUSELESS_SHRINKS = 0.003
+#: Relative readiness to leave by month of the year: budgets end in December, July sleeps.
+LEAVING_SEASON = (1.15, 1.0, 1.05, 1.0, 0.95, 1.0, 0.75, 0.9, 1.05, 1.05, 1.05, 1.2)
+#: A change of seats or add-ons keeps the account from another in the same direction for so many days.
+CHANGE_REST_DAYS = 180
+#: Bounds of the relative change of MRR: seats given up and added, and price rises with and without bad blood.
+FEWER_SEATS = (0.68, 0.86)
+MORE_SEATS = (1.10, 1.40)
+PRICE_RISE = (1.06, 1.12)
+#: Share of anniversaries with such a rise that the customer accepts; the others bring up to INDEXATION.
+ACCEPTED_RISE = 0.15
+INDEXATION = 0.03
+#: What a won offer adds to MRR where the account has the add-on already (a larger package of it).
+ADDON_AGAIN = 0.10
+#: Growth: spells per account and year; their days; seats added and offers made per 30 days of a spell, offers otherwise;
+#: days until an offer is decided, and the share that is won.
+GROWTH_ONSET = 0.45
+GROWTH_LASTS = 100.0
+GROWTH_SEATS = 0.22
+GROWTH_OFFERS = 0.25
+COLD_OFFERS = 0.010
+OFFER_OPEN = 24.0
+OFFER_WON = 0.45
+
+#: The play that the team starts when it believes that it sees the cause.
+PLAY_FOR = {
+    "usage_decline": "activation",
+    "champion_left": "champion_left",
+    "support_trouble": "support_friction",
+    "price_increase": "rescue_plan",
+    "value_not_reached": "value_not_proven",
+    "silence": "reach_out_call",
+    "decision_maker_not_met": "decision_maker_never_met",
+    "failed_onboarding": "stalled_onboarding",
+    "payment_trouble": "payment_trouble",
+}
+#: Plays: chance per week at full sight of a cause and without any; days of rest between two; days for which one works;
+#: share held out at random; shares of accounts that a play helps and harms (nothing for the others), and how far.
+PLAY_CHANCE = 0.06
+IDLE_PLAY_CHANCE = 0.0012
+PLAY_REST_DAYS = 120
+PLAY_WORKS_DAYS = 90
+PLAY_HELD_OUT = 0.2
+PLAY_HELPS, PLAY_HELP = 0.5, (0.25, 0.65)
+PLAY_HARMS, PLAY_HARM = 0.12, (0.15, 0.50)
+#: How much faster than it cuts the risk a play that helps makes the cause pass.
+PLAY_HEALS = 1.5
+#: Share of accounts whose handover from sales is lost, and how much oftener their onboarding fails.
+HANDOVER_LOST = 0.2
+HANDOVER_LOST_FAILS = 3.0
 
 
 @dataclass(frozen=True)

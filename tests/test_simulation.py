@@ -8,9 +8,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from features.catalogue import DRIVERS
 from features.contract import REQUIRED_TABLES, TABLES
-from simulation import Company, simulate, write
-from simulation.world import CAUSELESS, CAUSES, LAG_DAYS
+from models import playbooks
+from simulation import Company, simulate, truth, write
+from simulation.history import History
+from simulation.life import live
+from simulation.population import Clock, populate
+from simulation.truth import STATES
+from simulation.world import CAUSELESS, CAUSES, PLAY_FOR
 
 MONTHS = 24
 HORIZON = pd.Timedelta(days=90)
@@ -57,7 +63,7 @@ def test_the_same_seed_writes_the_same_bytes_and_another_does_not(tmp_path: Path
         write(simulate(40, 8, seed), tmp_path / name)
     one, two, other = (_digests(tmp_path / name) for name in ("one", "two", "other"))
     assert one == two
-    assert one.keys() == other.keys() >= {"tables/usage.parquet", "truth/causes.parquet"}
+    assert one.keys() == other.keys() >= {"tables/usage.parquet", "truth/causes.parquet", "truth/outcomes.parquet"}
     assert all(one[name] != other[name] for name in one if name.startswith("tables/"))
 
 
@@ -74,13 +80,13 @@ def test_written_files_have_the_types_of_the_contract(tmp_path: Path) -> None:
     assert np.allclose(read["mrr"].astype(float), company.tables["subscriptions"]["mrr"], atol=1e-9)
 
 
-def test_there_is_every_table_but_fx(company: Company) -> None:
-    assert set(company.tables) == set(TABLES) - {"fx"}
+def test_there_is_every_table(company: Company) -> None:
+    assert set(company.tables) == set(TABLES)
     assert set(REQUIRED_TABLES) <= set(company.tables)
     assert all(len(frame) for frame in company.tables.values())
 
 
-@pytest.mark.parametrize("name", sorted(set(TABLES) - {"fx"}))
+@pytest.mark.parametrize("name", sorted(TABLES))
 def test_table_conforms_to_the_contract(company: Company, name: str) -> None:
     table, frame = TABLES[name], company.tables[name]
     assert set(table.required) <= set(frame.columns)
@@ -115,6 +121,8 @@ def test_nothing_happens_outside_an_accounts_life(company: Company) -> None:
     assert (life["began"] == created.reindex(life.index)).all()
     assert len(life) == 600
     for name, frame in company.tables.items():
+        if name == "fx":
+            continue
         known = frame[frame["account_id"].notna()]
         own = life.reindex(known["account_id"])
         event = known[TABLES[name].event].to_numpy()
@@ -136,7 +144,10 @@ def test_a_notice_comes_before_the_deadline_and_stands_on_every_product(company:
     rows = company.tables["subscriptions"]
     given = rows[rows["cancelled_at"].notna()]
     assert len(given) > 50
-    assert (given["cancelled_at"] >= given["started_at"]).mean() > 0.97
+    assert (given["cancelled_at"] >= given["started_at"] - pd.Timedelta(days=31)).mean() > 0.97  # a month begun meanwhile
+    far = company.data_until + HORIZON
+    last = rows.assign(end=rows["ended_at"].fillna(far)).groupby("account_id")["end"].max().reindex(given["account_id"])
+    given = given[given["ended_at"].to_numpy() == last.to_numpy()]  # a term that a late notice still saw renewed is not the last
     yearly_ends = given[(given["term_months"] == 12) & (given["ended_at"] == given["renewal_at"])]
     notice = pd.to_timedelta(yearly_ends["notice_days"] - 1, unit="D")
     assert (yearly_ends["cancelled_at"] <= yearly_ends["renewal_at"] - notice).all()
@@ -159,9 +170,9 @@ def test_invoices_bill_what_runs(company: Company) -> None:
 
 def test_accounts_leave_shrink_and_grow_at_learnable_rates(spine: pd.DataFrame) -> None:
     stays = ~spine["churned"]
-    assert 0.04 <= spine["churned"].mean() <= 0.07
-    assert 0.02 <= (stays & (spine["ratio"] <= 0.95)).mean() <= 0.06
-    assert 0.02 <= (stays & (spine["ratio"] >= 1.05)).mean() <= 0.065
+    assert 0.03 <= spine["churned"].mean() <= 0.08
+    assert 0.01 <= (stays & (spine["ratio"] <= 0.95)).mean() <= 0.06
+    assert 0.05 <= (stays & (spine["ratio"] >= 1.05)).mean() <= 0.15
 
 
 def test_every_cause_makes_accounts_leave_and_often_fades(company: Company) -> None:
@@ -169,14 +180,16 @@ def test_every_cause_makes_accounts_leave_and_often_fades(company: Company) -> N
     left = causes[causes["left_at"].notna()]
     share = left["cause"].value_counts(normalize=True)
     assert set(share.index) == {*(cause.name for cause in CAUSES), CAUSELESS}
-    assert 0.08 <= share[CAUSELESS] <= 0.22
-    assert share.drop(CAUSELESS).max() < 0.25
+    assert 0.08 <= share[CAUSELESS] <= 0.30
+    caused = share.drop(CAUSELESS) / share.drop(CAUSELESS).sum()
+    assert len(caused) >= 8
+    assert 0.03 <= caused.min() <= caused.max() <= 0.27  # 5–25 % at 10,000 accounts; 600 leave room for chance
     assert (causes["faded_at"].notna()).sum() > 0.5 * len(left)
     assert not (causes["faded_at"].notna() & causes["left_at"].notna()).any()
     assert left["account_id"].is_unique
-    weeks = (left["notice_at"].fillna(left["left_at"]) - left["started_at"]).dropna()
-    assert weeks.min() >= pd.Timedelta(days=LAG_DAYS[0] - 1)
-    assert weeks.max() <= pd.Timedelta(days=LAG_DAYS[1] + 1)
+    lag = (left["notice_at"].fillna(left["left_at"]) - left["started_at"]).dropna()
+    assert lag.quantile(0.1) >= pd.Timedelta(days=14)
+    assert pd.Timedelta(weeks=6) <= lag.median() <= pd.Timedelta(weeks=26)
 
 
 def test_truth_agrees_with_the_contracts(company: Company) -> None:
@@ -219,6 +232,80 @@ def test_causes_show_in_their_own_tables(company: Company) -> None:
     goals = tables["outcomes"].assign(reached=lambda frame: frame["value"] / frame["target"])
     late, before = _ratio(goals, episodes["value_not_reached"], "measured_at", "reached", "mean")
     assert late < 0.85 * before
+
+
+def test_outcomes_are_chances_of_the_customers_of_each_month(company: Company, spine: pd.DataFrame) -> None:
+    outcomes = company.truth["outcomes"]
+    chances = outcomes[list(STATES)]
+    assert np.allclose(chances.sum(axis=1), 1)
+    assert chances.to_numpy().min() >= 0
+    assert set(outcomes["horizon_days"]) == {30, 90, 180}
+    farther = outcomes.pivot_table(index=["account_id", "as_of"], columns="horizon_days", values="churned")
+    assert (farther[30] <= farther[90]).all()
+    assert (farther[90] <= farther[180]).all()
+    at_90 = outcomes[outcomes["horizon_days"] == 90]
+    both = spine.merge(at_90, on=["account_id", "as_of"], how="left")
+    assert both["flat"].notna().all()
+    assert abs((at_90["drawn"] == "churned").mean() - at_90["churned"].mean()) < 0.005
+
+
+@pytest.fixture(scope="module")
+def untouched() -> tuple[History, pd.DataFrame]:
+    """Lives of 2,500 accounts in a world without plays, and their truth: what happens there is what the truth speaks of."""
+    end = np.datetime64("2026-07-01")
+    clock = Clock(end - 540, 540)
+    rng = np.random.default_rng(8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("simulation.life.PLAY_CHANCE", 0.0)
+        patch.setattr("simulation.life.IDLE_PLAY_CHANCE", 0.0)
+        history, course = live(populate(2_500, clock, rng), rng)
+    return history, truth.outcomes(history, course, rng)
+
+
+@pytest.mark.parametrize("state", ["churned", "contracted", "expanded"])
+@pytest.mark.parametrize("horizon", [30, 90, 180])
+def test_the_truth_is_what_happens(untouched: tuple[History, pd.DataFrame], state: str, horizon: int) -> None:
+    history, outcomes = untouched
+    start, days = history.population.clock.start, history.population.clock.days
+    rows = outcomes[outcomes["horizon_days"] == horizon]
+    day = ((rows["as_of"] - pd.Timestamp(start)) / pd.Timedelta(days=1)).to_numpy().astype(int)
+    rows, day = rows[day + horizon <= days], day[day + horizon <= days]
+    account = pd.Series(np.arange(len(history.population)), index=history.population.ids)[rows["account_id"]].to_numpy()
+    churned = np.minimum(history.notice, history.leave)[account] < day + horizon
+    if state == "churned":
+        happened = churned
+    else:
+        kinds = ["fewer"] if state == "contracted" else ["more", "addon", "price"]
+        changes = history.changes[history.changes["kind"].isin(kinds)]
+        asked = pd.DataFrame({"account": account, "asked": day, "row": np.arange(len(day))}).merge(changes, on="account")
+        inside = asked[(asked["day"] >= asked["asked"]) & (asked["day"] < asked["asked"] + horizon)]
+        happened = ~churned & np.isin(np.arange(len(day)), inside["row"])
+    p = rows[state].to_numpy()
+    for group in np.array_split(np.argsort(p, kind="stable"), 5):
+        # Rows of one account share its fate: an account counts as one row in the error.
+        error = np.sqrt(p[group].mean() * (1 - p[group].mean()) / len(set(account[group])))
+        assert abs(happened[group].mean() - p[group].mean()) < 4 * error + 0.004
+
+
+def test_plays_help_some_harm_a_few_and_are_held_out_by_lot(company: Company) -> None:
+    effects, plays = company.truth["effects"], company.tables["plays"]
+    assert set(effects["playbook"]) == set(PLAY_FOR.values()) >= set(plays["playbook"])
+    shares = np.sign(effects["relative_effect"]).value_counts(normalize=True)
+    assert 0.4 < shares[1] < 0.6
+    assert 0.05 < shares[-1] < 0.2
+    assert set(plays["assignment"]) == {"treated", "held_out"}
+    assert plays.loc[plays["assignment"] == "held_out", "ended_at"].isna().all()
+
+
+def test_every_playbook_of_the_simulation_is_in_the_catalogue() -> None:
+    assert set(PLAY_FOR.values()) <= set(playbooks.load())
+    assert set(PLAY_FOR) == {cause.name for cause in CAUSES}
+
+
+def test_each_cause_has_a_driver_of_its_own() -> None:
+    drivers = [cause.driver for cause in CAUSES]
+    assert len(set(drivers)) == len(CAUSES) >= 8
+    assert set(drivers) < set(DRIVERS)
 
 
 def test_a_different_end_and_a_single_account_work() -> None:
