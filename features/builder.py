@@ -7,8 +7,10 @@ from typing import Any
 import ibis
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from features.catalogue import Count, Feature, catalog, counts
+from features.catalogue import Count, Feature, catalog, counts, derived
 from features.contract import DECIMAL_TYPE, REQUIRED_TABLES, TABLES
 from features.peers import peer_medians, relative_difference, standing
 from features.revenue import Rates
@@ -106,9 +108,6 @@ class _Evidence:
             return rows.mutate(weight=rows.reported if "mrr" in self.columns[name] else ibis.literal(1, type=DECIMAL_TYPE))
         if name == "touchpoints":
             return self._with_roles(rows, spine)
-        if name == "outcomes":
-            goal = ibis.window(group_by=[rows.spine_id, rows.goal])
-            return rows.mutate(latest_of_goal=rows.measured_at == rows.measured_at.max().over(goal))
         return rows
 
     def _with_roles(self, touches: Any, spine: Any) -> Any:
@@ -220,30 +219,34 @@ def _spine(rows: pd.DataFrame) -> Any:
 def _compute(
     evidence: _Evidence, rows: pd.DataFrame, declared_counts: Sequence[Count], declared: Mapping[str, Feature]
 ) -> pd.DataFrame:
-    """Return counts and then features of `rows`, in one query: spine_id, the facts, the features that need no peers."""
-    spine = _spine(rows)
-    joined: Any = spine
-    possible: set[str] = set()
-    for source in dict.fromkeys(count.source for count in declared_counts):
-        columns = evidence.columns.get(source)
-        asked = [c for c in declared_counts if c.source == source and columns is not None and columns.issuperset(c.needs)]
-        if asked:
-            seen = evidence.seen(source, spine)
-            row = f"{source}_row"
-            totals = seen.group_by(**{row: seen.spine_id}).aggregate(**{count.name: count.expr(seen) for count in asked})
-            joined = joined.left_join(totals, joined.spine_id == totals[row])
-            possible |= {count.name for count in asked}
-    values = {
-        c.name: (joined[c.name] if c.empty is None else joined[c.name].fill_null(c.empty))
-        if c.name in possible
-        else ibis.null("int64")
-        for c in declared_counts
-    }
-    frame = joined.select("spine_id", "account_id", "as_of", **values)
+    """Return the facts of `rows` (which are numbered by spine_id) and the features that need no peers."""
+    frame = ibis.memtable(_totals(evidence, rows, declared_counts))
     own = {name: feature.expr(frame).cast("float64") for name, feature in declared.items() if feature.versus is None}
     facts = {f"fact_{name}": frame[name] for name in _FACTS}
     dates = {f"fact_{name}": frame[name].fill_null(_NO_INSTANT) for name in _DATES}
     return frame.select("spine_id", "account_id", "as_of", **facts, **dates, **own).execute()
+
+
+def _totals(evidence: _Evidence, rows: pd.DataFrame, declared_counts: Sequence[Count]) -> pa.Table:
+    """Return `rows` with every count, null where the sources lack it; one query for each source, all read once."""
+    spine = _spine(rows)
+    found = {name: pa.array(rows[name]) for name in ("spine_id", "account_id", "as_of")}
+    found |= {count.name: pa.nulls(len(rows), pa.int64()) for count in declared_counts}
+    for source in dict.fromkeys(count.source for count in declared_counts):
+        columns = evidence.columns.get(source)
+        asked = [c for c in declared_counts if c.source == source and columns is not None and columns.issuperset(c.needs)]
+        if asked:
+            seen = derived(source, evidence.seen(source, spine))
+            counted = seen.group_by("spine_id").aggregate(**{count.name: count.expr(seen) for count in asked}).to_pyarrow()
+            position = np.full(len(rows), -1)
+            position[counted["spine_id"].to_numpy()] = np.arange(len(counted))
+            counted = counted.take(pa.array(position, mask=position < 0))
+            found |= {count.name: _or_empty(counted[count.name], count.empty) for count in asked}
+    return pa.table(found)
+
+
+def _or_empty(values: pa.ChunkedArray, empty: int | None) -> pa.ChunkedArray:
+    return values if empty is None else pc.fill_null(values, pa.scalar(empty, values.type))
 
 
 def _join(chunk: pd.DataFrame, computed: pd.DataFrame, population: pd.DataFrame, declared: Mapping[str, Feature]) -> Snapshot:

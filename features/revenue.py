@@ -273,20 +273,52 @@ def steps(periods: Periods) -> Steps:
     return Steps(account, when, until, values, np.unique(when))
 
 
+@dataclass(frozen=True)
+class _Standing:
+    """The rates of one currency, sorted by date and version.
+
+    `known` holds, ascending, the instants at which rows became known, the later of date and record; just after one of
+    them, and until the next, the row `best` stands.
+    """
+
+    date: np.ndarray
+    rate: np.ndarray
+    known: np.ndarray
+    best: np.ndarray
+
+    @classmethod
+    def of(cls, date: np.ndarray, known: np.ndarray, rate: np.ndarray) -> "_Standing":
+        """Take rows sorted by date and version: of those that are known, the last one stands."""
+        order = np.argsort(known, kind="stable")
+        return cls(date, rate, known[order], np.maximum.accumulate(order))
+
+    def latest(self, when: np.ndarray) -> np.ndarray:
+        """Return the rate dated last at or before each instant, −1 where there is none."""
+        found = np.searchsorted(self.date, when, side="right") - 1
+        return np.where(found >= 0, self.rate[found], -1)
+
+    def as_recorded(self, when: np.ndarray) -> np.ndarray:
+        """Return the rate that stands by what was dated and recorded before each instant, −1 where there is none."""
+        found = np.searchsorted(self.known, when) - 1
+        return np.where(found >= 0, self.rate[self.best[found]], -1)
+
+
 class Rates:
     """Rates of exchange to the reporting currency: the currency that has none of its own, or that is not named."""
 
     def __init__(self, currencies: Sequence[str | None], fx: Any | None) -> None:
         self.currencies = tuple(currencies)
-        self._rates: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._rates: dict[str, _Standing] = {}
         if fx is not None:
             table = read_columns(fx, TABLES["fx"].names)
             code, date, rate = np.asarray(text(table, "currency")), instants(table, "date", NEVER), _micro_units(table, "rate")
-            order = np.lexsort((instants(table, "recorded_at", date), date))
+            recorded = instants(table, "recorded_at", date)
+            # Of one date the last version stands; ties as in features.visible.
+            order = np.lexsort((rate, recorded, date))
             for name in {name for name in self.currencies if name is not None}:
                 rows = order[code[order] == name]
                 if len(rows):
-                    self._rates[name] = (date[rows], rate[rows])
+                    self._rates[name] = _Standing.of(date[rows], np.maximum(date, recorded)[rows], rate[rows])
         unknown = [name for name in self.currencies if name is not None and name not in self._rates]
         if len(unknown) > 1:
             raise ValueError(
@@ -294,10 +326,11 @@ class Rates:
                 "reporting currency may have none. Give fx with currency, date and rate for the others."
             )
 
-    def value(self, amounts: np.ndarray, when: np.ndarray, *, side: str = "right") -> np.ndarray:
+    def value(self, amounts: np.ndarray, when: np.ndarray, *, as_recorded: bool = False) -> np.ndarray:
         """Return amounts (rows, currencies) in the reporting currency at the rates standing at `when`, in 10⁻⁶.
 
-        A rate stands from its date on; `side="left"` reads only rates dated before `when`. Each row is rounded once,
+        A rate stands from its date on, in its latest version: what labels and movements read. `as_recorded` reads only what
+        was dated and recorded before `when`, in the last version of then: what features read. Each row is rounded once,
         half-up. ValueError where a currency that is needed has no rate yet.
         """
         if not self._rates:
@@ -308,13 +341,14 @@ class Rates:
             if name not in self._rates:
                 total += amount * MICRO
                 continue
-            date, rate = self._rates[name]
-            standing = np.searchsorted(date, when, side=side) - 1  # type: ignore[call-overload]
-            late = (standing < 0) & (amounts[:, column] != 0)
+            rates = self._rates[name]
+            rate = rates.as_recorded(when) if as_recorded else rates.latest(when)
+            late = (rate < 0) & (amounts[:, column] != 0)
             if late.any():
-                needed = pd.Timestamp(int(when[np.argmax(late)]), unit="us")
-                raise ValueError(f"fx has no rate of {name} at {needed}; its first is of {pd.Timestamp(int(date[0]), unit='us')}")
-            total += amount * rate[np.maximum(standing, 0)].astype(object)
+                needed, first = (pd.Timestamp(int(at), unit="us") for at in (when[np.argmax(late)], rates.date[0]))
+                known = " recorded before it" if as_recorded else ""
+                raise ValueError(f"fx has no rate of {name} at {needed}{known}; its first is of {first}")
+            total += amount * rate.astype(object)
         return ((total + MICRO // 2) // MICRO).astype(np.int64)
 
 
@@ -322,13 +356,13 @@ def mrr_at(subscriptions: Any, spine: pd.DataFrame, *, fx: Any | None = None) ->
     """Return MRR(T) just before T = as_of for each row of `spine` (account_id, as_of), on its index, dtype `MONEY`.
 
     Point in time (domain.md §2): rows started before T and not ended before T, in the last version recorded before T,
-    at rates dated before T; an open gap is 0.
+    at the rates dated and recorded before T; an open gap is 0.
     """
     periods = read_periods(subscriptions)
     rows = read_columns(spine, ("account_id", "as_of"))
     when = instants(rows, "as_of", NEVER)
     held = steps(periods.as_recorded()).at(periods.codes(text(rows, "account_id")), when)
-    values = money(Rates(periods.currencies, fx).value(held[:, :-2], when, side="left"))
+    values = money(Rates(periods.currencies, fx).value(held[:, :-2], when, as_recorded=True))
     return values.set_axis(spine.index).rename("mrr")
 
 

@@ -104,6 +104,8 @@ def _rows(
     rows["account_id"] = pd.Series(account).map("a{:04d}".format) if "account_id" in table.names else account
     if "contact_id" in table.names:
         rows["contact_id"] = rows["account_id"] + "-" + pd.Series(rng.integers(0, 3, size)).astype("str")
+    if "subscription_id" in table.names:  # of an account's subscriptions several rows follow each other
+        rows["subscription_id"] = rows["account_id"] + "-" + pd.Series(rng.integers(0, 2, size)).astype("str")
     for column in table.columns:
         if not column.required and column.name not in (*table.key, "contact_id", table.event) and column.kind != "time":
             rows[column.name] = rows[column.name].where(rng.random(size) < 0.9)

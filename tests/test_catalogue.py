@@ -31,7 +31,13 @@ UNASKED = {
     *("nps_last", "nps_age_days", "nps_change", "csat_last", "csat_age_days", "ces_last", "ces_age_days"),
     *("survey_response_rate_365d", "goals_reached_share", "goal_progress_mean", "goal_progress_mean_vs_peers"),
     *("goal_progress_last", "days_since_goal_measured", "outreach_answered_share_90d", "days_since_touch", "days_since_meeting"),
-    *("onboarding_finished", "late_days_mean_365d", "paid_late_share_365d"),
+    *("onboarding_finished", "late_days_mean_365d", "paid_late_share_365d", "onboarding_late_days", "late_days_change_90d"),
+    *("sentiment_change_90d", "resolution_hours_change_90d", "high_priority_share_90d"),
+    *("nps_step", "csat_mean_90d", "days_since_survey_answer", "goal_progress_change_90d", "goal_progress_lowest"),
+    *("outreach_answered_share_365d", "outreach_answered_change_90d", "days_since_reply"),
+    *("decision_maker_meetings_share_365d", "days_since_decision_maker_met", "days_without_champion"),
+    *("offers_won_share_365d", "days_since_offer_decided", "days_since_play"),
+    *("events_trend_7d", "events_trend_30d_of_210d"),  # a customer of five days has no earlier period
 }
 AT = pd.Timestamp("2025-06-10 09:00")
 
@@ -68,7 +74,8 @@ READS = {
 
 
 def test_there_are_enough_features_and_each_name_once():
-    assert len(catalog()) >= 40
+    assert 150 <= len(catalog()) <= 170
+    assert {feature.source for feature in catalog().values()} == set(TABLES) - {"accounts", "fx"}
     assert len(COUNTS) == len(counts(PRODUCT_FEATURES))
     assert {"use_of_open_90d", "use_of_save_90d", "use_of_save_2_90d"} <= set(FEATURES)
     assert len(catalog(["a", "b"])) == len(catalog()) + 4
@@ -175,10 +182,11 @@ def test_silence_is_a_value():
     found = build(connected, pd.DataFrame({"account_id": ["a"], "as_of": [AT]})).iloc[0]
     silent = {name: found[name] for name, feature in catalog().items() if feature.source != "subscriptions"}
     assert {name for name, value in silent.items() if np.isnan(value)} == UNASKED
-    as_long_as_it_is_a_customer, as_far_back_as_use_is_read = 5, 180
+    as_long_as_it_is_a_customer, as_far_as_recency_counts = 5, 180
     assert {name: value for name, value in silent.items() if value != 0 and name not in UNASKED} == {
         "longest_silence_90d": as_long_as_it_is_a_customer,
-        "days_since_last_use": as_far_back_as_use_is_read,
+        "days_since_last_use": as_far_as_recency_counts,
+        "days_to_first_use": as_long_as_it_is_a_customer,
     }
 
 
@@ -276,7 +284,10 @@ def test_errors_say_what_to_do(change, spine, told):
 def test_mrr_is_that_of_revenue(tables):
     instants = pd.DataFrame({"as_of": [AT - 200 * DAY, AT.normalize(), AT, AT + 100 * DAY]})
     spine = tables["accounts"][["account_id"]].merge(instants, how="cross")
-    fx = tables["fx"].drop(columns="recorded_at")
+    fx = tables["fx"]
+    versions = fx.sample(frac=0.5, random_state=1)
+    versions = versions.assign(rate=versions["rate"] * 2, recorded_at=versions["date"] + pd.Timedelta(days=45))
+    fx = pd.concat([fx, versions], ignore_index=True)
     found = snapshot(tables | {"fx": fx}, spine)
     expected = mrr_at(tables["subscriptions"], spine, fx=fx).astype("float64")
     assert expected.gt(0).mean() > 0.3
@@ -316,6 +327,9 @@ def test_the_rate_is_the_last_one_known_before_the_instant():
     )
     found = snapshot(given | {"fx": fx}, spine)
     assert found.facts["mrr"].tolist() == [10 + 20 * 0.5 + 30]
+    assert mrr_at(given["subscriptions"], spine, fx=fx).tolist() == [10 + 20 * 0.5 + 30]
+    with pytest.raises(ValueError, match=r"no rate of USD at 2025-04-01 .* recorded before it"):
+        mrr_at(given["subscriptions"], pd.DataFrame({"account_id": ["a"], "as_of": [pd.Timestamp("2025-04-01")]}), fx=fx)
     assert found.features["mrr_change_90d"].tolist() == [0.0], "a change of rates is no change of price"
     invoice = {"invoice_id": "i", "account_id": "a", "amount": 80, "issued_at": AT - 60 * DAY, "due_at": AT - 30 * DAY}
     invoices = pd.DataFrame([invoice | {"currency": "USD", "paid_at": pd.NaT}])

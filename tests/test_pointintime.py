@@ -13,6 +13,7 @@ from features.catalogue import catalog, counts
 from features.contract import TABLES
 from features.loader import load
 from features.mapping import Mapping
+from features.revenue import mrr_at
 
 AT = pd.Timestamp("2025-06-10 13:37:00.000001")
 TICK = pd.Timedelta(microseconds=1)
@@ -92,6 +93,18 @@ def test_late_news_change_nothing_before_them(tables, spine, known, seed):
     assert set(known.features) | set(known.facts) == changed | {"account_id", "as_of"}, "the news should reach all of them"
 
 
+def test_late_rates_and_prices_do_not_move_revenue_before_them(tables, spine):
+    asked = spine[spine["as_of"] <= AT]
+    held = mrr_at(tables["subscriptions"], asked, fx=tables["fx"])
+    assert held.gt(0).mean() > 0.5
+    changed = late_news(tables, AT, 11)
+    pd.testing.assert_series_equal(mrr_at(changed["subscriptions"], asked, fx=changed["fx"]), held)
+    after = spine[spine["as_of"] > AT]
+    assert not mrr_at(tables["subscriptions"], after, fx=changed["fx"]).equals(
+        mrr_at(tables["subscriptions"], after, fx=tables["fx"])
+    )
+
+
 @pytest.mark.parametrize("row", [1002, 2003])
 def test_alone_is_as_in_the_batch(loaded, spine, known, row):
     assert known.facts["active"].iloc[row]
@@ -105,9 +118,6 @@ UNREAD = {
     ("subscriptions", "cancel_reason"),
     ("subscriptions", "voluntary"),
     ("surveys", "comment"),
-    ("offers", "decided_at"),
-    ("offers", "status"),
-    ("plays", "ended_at"),
 }
 READ_TABLES = sorted({count.source for count in counts()})
 LATER_FACTS = [(table.name, column.name) for table in TABLES.values() for column in table.columns if column.known_at]
@@ -132,6 +142,7 @@ PLAIN = {
     "outcomes": {"target": 10, "value": 5},
     "observations": {"kind": "complaint"},
     "projects": {"kind": "onboarding", "due_at": EARLIER + 2 * DAY},
+    "costs": {"kind": "service", "amount": 100, "hours": 2},
 }
 #: Another content of the same row: a new version of it.
 OTHER = {
@@ -145,6 +156,9 @@ OTHER = {
     "outcomes": {"value": 20},
     "observations": {},  # its kind is its key: another kind is another row
     "projects": {"kind": "rollout"},
+    "offers": {"decided_at": EARLIER + DAY, "status": "won"},
+    "plays": {"assignment": "held_out"},
+    "costs": {},  # it has no key, so no versions
 }
 #: What a second row says, so that it shows beside the first.
 SECOND = {"surveys": {"responded_at": None}, "projects": {"due_at": EARLIER - 9 * DAY}}
@@ -155,15 +169,37 @@ WINDOWS = [
     ("usage", "features_used_30d", 30, {}),
     ("usage", "active_weeks_90d", 91, {}),
     ("usage", "cancellation_page_visits_30d", 30, {"feature": "cancel_page"}),
-    ("tickets", "tickets_30d", 30, {}),
-    ("tickets", "tickets_90d", 90, {}),
+    ("usage", "active_days_share_365d", 365, {}),
+    *(("tickets", f"tickets_{days}d", days, {}) for days in (7, 30, 90, 365)),
     ("tickets", "urgent_90d", 90, {"priority": "urgent"}),
+    ("surveys", "poor_answers_180d", 180, {"score": 1}),
+    *(("touchpoints", f"inbound_{days}d", days, {"direction": "in"}) for days in (30, 90)),
     ("touchpoints", "touchpoints_90d", 90, {}),
     ("touchpoints", "outreach_unanswered_90d", 90, {}),
     ("touchpoints", "meetings_365d", 365, {"kind": "meeting"}),
-    ("outcomes", "goals_measured_90d", 90, {}),
-    ("outcomes", "goals_measured_365d", 365, {}),
-    ("observations", "complaints_180d", 180, {}),
+    *(("outcomes", f"goals_measured_{days}d", days, {}) for days in (90, 365)),
+    *(("observations", f"complaints_{days}d", days, {}) for days in (30, 180)),
+    *(("observations", f"risks_noted_{days}d", days, {"kind": "risk"}) for days in (30, 180)),
+    ("observations", "feature_requests_180d", 180, {"kind": "feature_request"}),
+    ("observations", "praise_90d", 90, {"kind": "praise"}),
+    *(("observations", f"opportunities_{days}d", days, {"kind": "opportunity"}) for days in (90, 365)),
+    *(("plays", f"plays_begun_{days}d", days, {}) for days in (90, 365)),
+    *(("costs", f"service_hours_{days}d", days, {}) for days in (30, 90, 365)),
+    ("costs", "service_cost_share_90d", 90, {}),
+]
+#: Counts of later facts in a window: likewise, and the column of their instant; the row itself lies further back.
+FACT_WINDOWS = [
+    *(("tickets", f"reopened_{days}d", days, {}, "reopened_at") for days in (90, 365)),
+    *(("tickets", f"escalated_{days}d", days, {}, "escalated_at") for days in (30, 90, 365)),
+    *(("offers", f"offers_{status}_365d", 365, {"status": status}, "decided_at") for status in ("won", "lost")),
+    ("contacts", "champions_left_180d", 180, {"role": "champion"}, "valid_to"),
+]
+#: What changed against as many days before.
+TRENDS = [
+    *(("usage", f"events_trend_{days}d", days, {}) for days in (30, 90)),
+    *(("usage", f"{name}_trend_30d", 30, {}) for name in ("active_days", "active_users", "features")),
+    ("tickets", "tickets_change_90d", 90, {}),
+    ("touchpoints", "inbound_trend_90d", 90, {"direction": "in"}),
 ]
 
 
@@ -247,8 +283,14 @@ def cases() -> pd.DataFrame:
     for table, feature, days, content in WINDOWS:
         for when, age in {"in": days * DAY, "out": days * DAY + TICK, "last": TICK, "now": 0 * DAY}.items():
             cases.add(f"{feature}:{when}", table, {**content, TABLES[table].event: AT - age}, others=False)
-    for when, age in {"now": 30 * DAY, "before": 30 * DAY + TICK, "first": 60 * DAY, "gone": 60 * DAY + TICK}.items():
-        cases.add(f"trend:{when}", "usage", {"occurred_at": AT - age}, others=False)
+    for table, feature, days, content, column in FACT_WINDOWS:
+        for when, age in {"in": days * DAY, "out": days * DAY + TICK, "last": TICK, "now": 0 * DAY}.items():
+            times = {TABLES[table].event: AT - 400 * DAY, column: AT - age}
+            cases.add(f"{feature}:{when}", table, {**content, **times}, others=False)
+    for table, feature, days, content in TRENDS:
+        ages = {"now": days * DAY, "before": days * DAY + TICK, "first": 2 * days * DAY, "gone": 2 * days * DAY + TICK}
+        for when, age in ages.items():
+            cases.add(f"{feature}:{when}", table, {**content, TABLES[table].event: AT - age}, others=False)
     return cases.run()
 
 
@@ -284,17 +326,19 @@ def test_the_last_version_recorded_before_holds(cases, table):
     assert differing(cases, f"{table}:other", f"{table}:versions") == []
 
 
-@pytest.mark.parametrize(("table", "feature", "days"), [case[:3] for case in WINDOWS])
+@pytest.mark.parametrize(("table", "feature", "days"), [case[:3] for case in (*WINDOWS, *FACT_WINDOWS)])
 def test_a_window_holds_its_first_instant_and_not_its_last(cases, table, feature, days):
     assert catalog()[feature].window in (days, None)
     assert cases.loc[[f"{feature}:{when}" for when in ("in", "last")], feature].min() > 0
     assert cases.loc[[f"{feature}:{when}" for when in ("out", "now")], feature].max() == 0
 
 
-def test_the_two_halves_of_a_trend_meet(cases):
-    log_3 = np.log(3.0)  # two actions, and none, each plus one
-    found = cases.loc[[f"trend:{when}" for when in ("now", "before", "first", "gone")], "events_trend_30d"]
-    assert found.tolist() == pytest.approx([log_3, -log_3, -log_3, 0.0])
+@pytest.mark.parametrize(("table", "feature", "days"), [case[:3] for case in TRENDS])
+def test_the_two_halves_of_a_trend_meet(cases, table, feature, days):
+    assert catalog()[feature].window == 2 * days
+    found = cases.loc[[f"{feature}:{when}" for when in ("now", "before", "first", "gone")], feature]
+    size = {"events": np.log(3.0), "tickets": 1.0}.get(feature.partition("_")[0], np.log(2.0))  # two actions, else one row
+    assert found.tolist() == pytest.approx([size, -size, -size, 0.0])
 
 
 def test_a_daily_sum_is_known_when_its_day_ends(tmp_path):

@@ -1,16 +1,25 @@
 """The catalogue: every count and feature, declared once; builders, docs, constraints and sentences all read it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
-from features.catalogue import relations, subscriptions, support, usage, voice
+from features.catalogue import money, relations, subscriptions, support, usage, voice, work
 from features.catalogue.declare import DAY, DRIVERS, Count, Driver, Feature
 
-__all__ = ["DAY", "DRIVERS", "Count", "Driver", "Feature", "as_markdown", "catalog", "counts", "reach_days"]
+__all__ = ["DAY", "DRIVERS", "Count", "Driver", "Feature", "as_markdown", "catalog", "counts", "derived", "reach_days"]
 
-_MODULES = (subscriptions, usage, support, voice, relations)
+_MODULES = (subscriptions, usage, support, voice, relations, money, work)
 #: How far back the rows of a source are read, in days; absent: to the beginning.
 _REACH = {"usage": usage.REACH_DAYS}
+#: What several counts read of a row, or only the account's other rows tell.
+_DERIVED: dict[str, Callable[[Any], Any]] = {
+    "subscriptions": subscriptions.derived_subscriptions,
+    "usage": usage.derived_usage,
+    "surveys": voice.derived_surveys,
+    "outcomes": voice.derived_outcomes,
+    "touchpoints": relations.derived_touchpoints,
+}
 
 
 def _versus_peers(feature: Feature) -> Feature:
@@ -40,6 +49,11 @@ def counts(product_features: Sequence[str] = ()) -> list[Count]:
 def reach_days(source: str) -> int | None:
     """How many days back the rows of `source` are read (None: all)."""
     return _REACH.get(source)
+
+
+def derived(source: str, rows: Any) -> Any:
+    """Add to the rows of `source` visible at T what its counts read beside the contract, such as `place` of an answer."""
+    return _DERIVED[source](rows) if source in _DERIVED else rows
 
 
 _MARKDOWN = """# The features

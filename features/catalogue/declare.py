@@ -37,9 +37,10 @@ class Count:
     """An exact aggregate over the rows of `source` that are visible at T.
 
     `expr` takes the visible rows: the contract's columns masked at T, times as microseconds since 1970, plus `as_of` and `age`
-    (microseconds from the event to T), and what `features.build` joins to them: `reported` (money in the reporting currency),
-    `contact_role` (of touchpoints), `latest_of_goal` (of outcomes). `needs` names optional columns without which the count is
-    null; `empty` is its value where the source is connected but the account has no row: silence is evidence (domain.md §3).
+    (microseconds from the event to T), what `features.build` joins to them: `reported` (money in the reporting currency),
+    `contact_role` (of touchpoints), and what `features.catalogue.derived` adds. `needs` names optional columns without which the
+    count is null; `empty` is its value where the source is connected but the account has no row: silence is evidence
+    (domain.md §3).
     """
 
     name: str
@@ -75,6 +76,18 @@ def within(rows: Any, days: int, *, skip: int = 0) -> Any:
     """Whether a row lies in the window [T − skip − days, T − skip), in days."""
     recent = rows.age <= (skip + days) * DAY
     return recent & (rows.age > skip * DAY) if skip else recent
+
+
+def fell_within(rows: Any, instant: str, days: int, *, skip: int = 0) -> Any:
+    """Whether a later fact of a row, masked at T, has its instant in [T − skip − days, T − skip), in days."""
+    recent = rows[instant] >= rows.as_of - (skip + days) * DAY
+    return recent & (rows[instant] < rows.as_of - skip * DAY) if skip else recent
+
+
+def unanswered_run(rows: Any, event: str, asked: Any, answered: Any) -> Any:
+    """Whether a row that was asked stands after the account's last one that was answered."""
+    last_answered = rows[event].max(where=asked & answered).over(ibis.window(group_by=rows.spine_id))
+    return asked & (last_answered.isnull() | (rows[event] > last_answered))
 
 
 def ratio(top: Any, bottom: Any) -> Any:

@@ -1,47 +1,102 @@
-"""Features of the relation: touchpoints, who was met, who has left, onboarding and payment."""
+"""Features of the relation: touchpoints and their answers, who was met, who is known, who has left."""
 
 from collections.abc import Callable
 from typing import Any
 
 import ibis
 
-from features.catalogue.declare import DAY, Count, Feature, as_float, days, ratio, within
+from features.catalogue.declare import Count, Feature, as_float, days, fell_within, log_ratio, ratio, unanswered_run, within
 
 MEETINGS = ("meeting", "qbr", "call")
 DECIDERS = ("decision_maker", "executive")
+_ANSWER = ("direction", "responded_at")
+_ROLE = ("contact_id", "contact_role")
 
 
 def _meeting(rows: Any) -> Any:
     return rows.kind.isin(MEETINGS)
 
 
+def _decider_met(rows: Any) -> Any:
+    return _meeting(rows) & rows.contact_role.isin(DECIDERS)
+
+
 def _outreach(rows: Any) -> Any:
-    return within(rows, 90) & (rows.direction == "out") & ~_meeting(rows)
+    return (rows.direction == "out") & ~_meeting(rows)
+
+
+def _answered(rows: Any) -> Any:
+    return _outreach(rows) & rows.responded_at.notnull()
+
+
+def _inbound(rows: Any) -> Any:
+    return rows.direction == "in"
+
+
+def _left_within(rows: Any, length: int) -> Any:
+    return fell_within(rows, "valid_to", length)
+
+
+def derived_touchpoints(rows: Any) -> Any:
+    """Add `unanswered_run`: the message stands after the last one that was answered."""
+    return rows.mutate(unanswered_run=unanswered_run(rows, "occurred_at", _outreach(rows), _answered(rows)))
+
+
+def _outreach_counts(name: str, length: int, skip: int = 0) -> list[Count]:
+    return [
+        Count(f"outreach_{name}", "touchpoints", lambda v: v.count(where=within(v, length, skip=skip) & _outreach(v)), _ANSWER),
+        Count(
+            f"outreach_answered_{name}", "touchpoints",
+            lambda v: v.count(where=within(v, length, skip=skip) & _answered(v)), _ANSWER,
+        ),
+    ]  # fmt: skip
+
+
+def _meeting_counts(name: str, length: int, skip: int = 0) -> list[Count]:
+    return [
+        Count(f"meetings_{name}", "touchpoints", lambda v: v.count(where=within(v, length, skip=skip) & _meeting(v))),
+        Count(
+            f"decider_meetings_{name}", "touchpoints",
+            lambda v: v.count(where=within(v, length, skip=skip) & _decider_met(v)), _ROLE,
+        ),
+    ]  # fmt: skip
+
+
+def _inbound_count(name: str, length: int, skip: int = 0) -> Count:
+    return Count(
+        f"inbound_{name}", "touchpoints", lambda v: v.count(where=within(v, length, skip=skip) & _inbound(v)), ("direction",)
+    )
 
 
 COUNTS = [
     Count("touches_90d", "touchpoints", lambda v: v.count(where=within(v, 90))),
-    Count("touches_inbound_90d", "touchpoints", lambda v: v.count(where=within(v, 90) & (v.direction == "in")), ("direction",)),
-    Count("meetings_90d", "touchpoints", lambda v: v.count(where=within(v, 90) & _meeting(v))),
-    Count("meetings_365d", "touchpoints", lambda v: v.count(where=within(v, 365) & _meeting(v))),
+    _inbound_count("30d", 30),
+    _inbound_count("90d", 90),
+    _inbound_count("90d_before", 90, 90),
+    *_meeting_counts("90d", 90),
+    *_meeting_counts("365d", 365),
+    _meeting_counts("90d_before", 90, 90)[1],
     Count("trainings_365d", "touchpoints", lambda v: v.count(where=within(v, 365) & v.kind.isin(("training", "webinar")))),
-    Count("outreach_90d", "touchpoints", lambda v: v.count(where=_outreach(v)), ("direction",)),
-    Count(
-        "outreach_answered_90d", "touchpoints",
-        lambda v: v.count(where=_outreach(v) & v.responded_at.notnull()), ("direction", "responded_at"),
-    ),
+    *_outreach_counts("90d", 90),
+    *_outreach_counts("90d_before", 90, 90),
+    *_outreach_counts("365d", 365),
+    Count("outreach_unanswered_run", "touchpoints", lambda v: v.count(where=v.unanswered_run), _ANSWER),
+    Count("reply_at", "touchpoints", lambda v: v.responded_at.max(), ("responded_at",), empty=None),
     Count("touch_age", "touchpoints", lambda v: v.age.min(), empty=None),
     Count("meeting_age", "touchpoints", lambda v: v.age.min(where=_meeting(v)), empty=None),
+    Count("decider_met_age", "touchpoints", lambda v: v.age.min(where=_decider_met(v)), _ROLE, empty=None),
     Count("contacts_met_90d", "touchpoints", lambda v: v.contact_id.nunique(where=within(v, 90)), ("contact_id",)),
     Count(
         "deciders_met_90d", "touchpoints",
-        lambda v: v.contact_id.nunique(where=within(v, 90) & v.contact_role.isin(DECIDERS)), ("contact_id", "contact_role"),
+        lambda v: v.contact_id.nunique(where=within(v, 90) & v.contact_role.isin(DECIDERS)), _ROLE,
     ),
-    Count(
-        "roles_met_90d", "touchpoints",
-        lambda v: v.contact_role.nunique(where=within(v, 90)), ("contact_id", "contact_role"),
-    ),
+    Count("roles_met_90d", "touchpoints", lambda v: v.contact_role.nunique(where=within(v, 90)), _ROLE),
     Count("deciders", "contacts", lambda v: v.contact_id.nunique(where=v.role.isin(DECIDERS) & v.valid_to.isnull()), ("role",)),
+    Count("champions", "contacts", lambda v: v.count(where=(v.role == "champion") & v.valid_to.isnull()), ("role", "valid_to")),
+    Count("roles_known", "contacts", lambda v: v.role.nunique(where=v.valid_to.isnull()), ("role",)),
+    Count(
+        "champion_left_at", "contacts", lambda v: v.valid_to.max(where=v.role == "champion"), ("role", "valid_to"), empty=None
+    ),
     Count(
         "champions_left_180d", "contacts",
         lambda v: v.contact_id.nunique(where=(v.role == "champion") & _left_within(v, 180)), ("role", "valid_to"),
@@ -50,48 +105,7 @@ COUNTS = [
         "deciders_left_180d", "contacts",
         lambda v: v.contact_id.nunique(where=v.role.isin(DECIDERS) & _left_within(v, 180)), ("role", "valid_to"),
     ),
-    Count("invoices_unpaid", "invoices", lambda v: v.count(where=_unpaid(v)), ("paid_at",)),
-    Count("overdue_age", "invoices", lambda v: (v.as_of - v.due_at).max(where=_overdue(v)), ("paid_at",)),
-    Count("overdue_amount", "invoices", lambda v: v.reported.sum(where=_overdue(v)), ("paid_at",)),
-    Count("invoices_paid_365d", "invoices", lambda v: v.count(where=_paid(v)), ("paid_at",)),
-    Count("invoices_late_365d", "invoices", lambda v: v.count(where=_paid(v) & (v.paid_at > v.due_at)), ("paid_at",)),
-    Count(
-        "late_time_365d", "invoices",
-        lambda v: (v.paid_at - v.due_at).sum(where=_paid(v) & (v.paid_at > v.due_at)), ("paid_at",),
-    ),
-    Count("onboardings", "projects", lambda v: v.count(where=_onboarding(v)), ("kind", "finished_at")),
-    Count("onboardings_open", "projects", lambda v: v.count(where=_unfinished(v)), ("kind", "finished_at")),
-    Count("onboarding_open_age", "projects", lambda v: v.age.max(where=_unfinished(v)), ("kind", "finished_at")),
-    Count(
-        "onboarding_overdue_age", "projects",
-        lambda v: (v.as_of - v.due_at).max(where=_unfinished(v) & (v.due_at < v.as_of)), ("kind", "finished_at", "due_at"),
-    ),
 ]  # fmt: skip
-
-
-def _left_within(rows: Any, days: int) -> Any:
-    return rows.valid_to >= rows.as_of - days * DAY
-
-
-def _unpaid(rows: Any) -> Any:
-    """Credit notes, of zero or less, are never paid."""
-    return rows.paid_at.isnull() & (rows.amount > 0)
-
-
-def _overdue(rows: Any) -> Any:
-    return _unpaid(rows) & (rows.due_at < rows.as_of)
-
-
-def _paid(rows: Any) -> Any:
-    return rows.paid_at >= rows.as_of - 365 * DAY
-
-
-def _onboarding(rows: Any) -> Any:
-    return rows.kind == "onboarding"
-
-
-def _unfinished(rows: Any) -> Any:
-    return _onboarding(rows) & rows.finished_at.isnull()
 
 
 def _feature(source: str, driver: str) -> Callable[[str, str, int | None, int, str, str, Callable[[Any], Any]], Feature]:
@@ -105,9 +119,8 @@ def _feature(source: str, driver: str) -> Callable[[str, str, int | None, int, s
 
 _touch = _feature("touchpoints", "silence")
 _stakeholder = _feature("touchpoints", "stakeholder_gap")
+_known = _feature("contacts", "stakeholder_gap")
 _left = _feature("contacts", "champion_left")
-_payment = _feature("invoices", "payment_trouble")
-_onboard = _feature("projects", "onboarding_stalled")
 
 # What our own people do carries no direction: they call those they worry about (domain.md §4).
 FEATURES = [
@@ -119,13 +132,30 @@ FEATURES = [
            as_float("meetings_365d")),
     _touch("trainings_365d", "trainings", 365, 0, "trainings attended in a year", "koulutusta vuodessa",
            as_float("trainings_365d")),
+    _touch("inbound_30d", "touchpoints", 30, 0, "contacts that the customer began in 30 days",
+           "asiakkaan aloittamaa yhteydenottoa 30 päivässä", as_float("inbound_30d")),
     _touch("inbound_90d", "touchpoints", 90, 0, "contacts that the customer began in 90 days",
-           "asiakkaan aloittamaa yhteydenottoa 90 päivässä", as_float("touches_inbound_90d")),
+           "asiakkaan aloittamaa yhteydenottoa 90 päivässä", as_float("inbound_90d")),
+    _touch("inbound_trend_90d", "log ratio", 180, 0, "change of contacts that the customer began, against the 90 days before",
+           "asiakkaan aloittamien yhteydenottojen muutos edellisiin 90 päivään",
+           lambda c: log_ratio(c.inbound_90d, c.inbound_90d_before)),
     _touch("outreach_unanswered_90d", "messages", 90, 0, "messages without an answer in 90 days",
            "viestiä vailla vastausta 90 päivässä",
            lambda c: (c.outreach_90d - c.outreach_answered_90d).cast("float64")),
+    _touch("outreach_unanswered_run", "messages", None, 0, "messages without an answer since the last one answered",
+           "viestiä peräkkäin vailla vastausta", as_float("outreach_unanswered_run")),
     _touch("outreach_answered_share_90d", "share", 90, -1, "share of messages answered in 90 days",
            "viesteistä vastattu 90 päivässä", lambda c: ratio(c.outreach_answered_90d, c.outreach_90d)),
+    _touch("outreach_answered_share_365d", "share", 365, -1, "share of messages answered in a year",
+           "viesteistä vastattu vuodessa", lambda c: ratio(c.outreach_answered_365d, c.outreach_365d)),
+    _touch("outreach_answered_change_90d", "share", 180, -1,
+           "change of the share of messages answered, against the 90 days before",
+           "muutos vastattujen viestien osuudessa edellisiin 90 päivään",
+           lambda c: ratio(c.outreach_answered_90d, c.outreach_90d)
+           - ratio(c.outreach_answered_90d_before, c.outreach_90d_before)),
+    _touch("days_since_reply", "days", None, 0, "days since the last answer to a message",
+           "päivää edellisestä vastauksesta viestiin",
+           lambda c: days(c.as_of - c.reply_at)),
     _touch("days_since_touch", "days", None, 0, "days since the last touchpoint", "päivää edellisestä kontaktista",
            lambda c: days(c.touch_age)),
     _touch("days_since_meeting", "days", None, 0, "days since the last meeting or call",
@@ -136,27 +166,25 @@ FEATURES = [
                  as_float("roles_met_90d")),
     _stakeholder("decision_makers_met_90d", "contacts", 90, 0, "decision makers met in 90 days",
                  "tavattua päättäjää 90 päivässä", as_float("deciders_met_90d")),
-    Feature("decision_makers", "contacts", "contacts", None, "stakeholder_gap", 0,
-            {"en": "known decision makers", "fi": "tunnettua päättäjää"}, as_float("deciders")),
+    _stakeholder("decision_maker_meetings_change_90d", "meetings", 180, 0,
+                 "more meetings with decision makers than in the 90 days before",
+                 "päättäjätapaamista enemmän kuin edellisinä 90 päivänä",
+                 lambda c: (c.decider_meetings_90d - c.decider_meetings_90d_before).cast("float64")),
+    _stakeholder("decision_maker_meetings_share_365d", "share", 365, 0, "share of the year's meetings with a decision maker",
+                 "vuoden tapaamisista päättäjän kanssa", lambda c: ratio(c.decider_meetings_365d, c.meetings_365d)),
+    _stakeholder("days_since_decision_maker_met", "days", None, 0, "days since a decision maker was last met",
+                 "päivää edellisestä päättäjän tapaamisesta", lambda c: days(c.decider_met_age)),
+    _known("decision_makers", "contacts", None, 0, "known decision makers", "tunnettua päättäjää", as_float("deciders")),
+    _known("roles_known", "roles", None, 0, "roles of the people we know", "tunnettujen henkilöiden roolia",
+           as_float("roles_known")),
+    _left("has_champion", "0/1", None, -1, "someone speaks for us", "meillä on puolestapuhuja",
+          lambda c: (c.champions > 0).cast("int64")),
+    # Long ago is not plainly worse than lately.
+    _left("days_without_champion", "days", None, 0, "days since the last champion left without a successor",
+          "päivää puolestapuhujan lähdöstä ilman seuraajaa",
+          lambda c: days(ibis.ifelse(c.champions == 0, c.as_of - c.champion_left_at, None))),
     _left("champions_left_180d", "contacts", 180, 1, "champions who left in 180 days",
           "lähtenyttä puolestapuhujaa 180 päivässä", as_float("champions_left_180d")),
     _left("decision_makers_left_180d", "contacts", 180, 1, "decision makers who left in 180 days",
           "lähtenyttä päättäjää 180 päivässä", as_float("deciders_left_180d")),
-    _payment("unpaid_invoices", "invoices", None, 1, "unpaid invoices", "maksamatonta laskua",
-             as_float("invoices_unpaid")),
-    _payment("overdue_days_max", "days", None, 1, "days that the oldest unpaid invoice is overdue",
-             "päivää vanhimman laskun eräpäivästä", lambda c: days(c.overdue_age)),
-    _payment("overdue_share_of_mrr", "months", None, 1, "months of revenue overdue",
-             "kuukauden laskutus erääntyneenä", lambda c: ratio(c.overdue_amount, c.mrr_running)),
-    _payment("paid_late_share_365d", "share", 365, 1, "share of invoices paid late in a year",
-             "laskuista maksettu myöhässä vuodessa", lambda c: ratio(c.invoices_late_365d, c.invoices_paid_365d)),
-    _payment("late_days_mean_365d", "days", 365, 1, "days late per paid invoice in a year",
-             "päivää myöhässä maksettua laskua kohden vuodessa",
-             lambda c: ratio(days(c.late_time_365d), c.invoices_paid_365d)),
-    _onboard("onboarding_open_days", "days", None, 1, "days that the onboarding has been open",
-             "päivää käyttöönotto avoinna", lambda c: days(c.onboarding_open_age)),
-    _onboard("onboarding_overdue_days", "days", None, 1, "days that the onboarding is overdue",
-             "päivää käyttöönotto myöhässä", lambda c: days(c.onboarding_overdue_age)),
-    _onboard("onboarding_finished", "0/1", None, -1, "onboarding finished", "käyttöönotto valmis",
-             lambda c: ibis.ifelse(c.onboardings > 0, c.onboardings_open == 0, None).cast("int64")),
 ]  # fmt: skip

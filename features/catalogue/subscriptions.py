@@ -2,7 +2,9 @@
 
 from typing import Any
 
-from features.catalogue.declare import DAY, Count, Feature, as_float, days, ratio
+import ibis
+
+from features.catalogue.declare import DAY, Count, Feature, as_float, days, ratio, within
 from features.contract import DECIMAL_TYPE
 
 SOURCE = "subscriptions"
@@ -25,6 +27,19 @@ def _renewing(rows: Any) -> Any:
     return _running(rows) & (rows.renewal_at >= rows.as_of)
 
 
+def _renewed(rows: Any) -> Any:
+    """Rows that ran up to their renewal date, or past it."""
+    return (rows.renewal_at < rows.as_of) & (rows.ended_at.isnull() | (rows.ended_at >= rows.renewal_at))
+
+
+def derived_subscriptions(rows: Any) -> Any:
+    """Add `rise`: the change of the price per seat against the row of the same subscription and product before it."""
+    price = ratio(rows.reported, rows.seats)
+    key = [rows.spine_id, rows.subscription_id, rows["product"]]
+    before = price.lag().over(group_by=key, order_by=[rows.started_at, rows.reported, rows.seats])
+    return rows.mutate(rise=ibis.ifelse(rows.subscription_id.notnull(), ratio(price, before) - 1.0, None))
+
+
 def _ago(days_ago: int) -> list[Count]:
     return [
         Count(f"mrr_{days_ago}d_ago", SOURCE, lambda v: _mrr(v, days_ago), ("mrr",)),
@@ -38,6 +53,13 @@ COUNTS = [
     Count("mrr_running", SOURCE, _mrr, ("mrr",)),
     Count("seats_running", SOURCE, lambda v: v.seats.sum(where=_running(v)), ("seats",), empty=None),
     Count("products_running", SOURCE, lambda v: v["product"].nunique(where=_running(v)), ("product",)),
+    Count(
+        "rise_max_180d",
+        SOURCE,
+        lambda v: ibis.greatest(v.rise, 0.0).max(where=within(v, 180)),
+        ("mrr", "seats", "subscription_id"),
+    ),
+    Count("renewals_passed", SOURCE, lambda v: v.renewal_at.nunique(where=_renewed(v)), ("renewal_at",)),
     Count("rows_begun", SOURCE, lambda v: v.count()),
     Count("first_started_at", SOURCE, lambda v: v.started_at.min(), empty=None),
     Count("terms_started_at", SOURCE, lambda v: v.started_at.max(where=_running(v)), empty=None),
@@ -93,6 +115,10 @@ FEATURES = [
         {"en": "contract periods so far", "fi": "sopimuskautta tähän mennessä"}, as_float("rows_begun"),
     ),
     Feature(
+        "renewals_passed", "renewals", SOURCE, None, "tenure_and_profile", 0,
+        {"en": "renewals passed so far", "fi": "ohitettua uusimista tähän mennessä"}, as_float("renewals_passed"),
+    ),
+    Feature(
         "days_since_terms_changed", "days", SOURCE, None, "tenure_and_profile", 0,
         {"en": "days since the terms last changed", "fi": "päivää ehtojen edellisestä muutoksesta"},
         lambda c: days(c.as_of - c.terms_started_at),
@@ -111,6 +137,11 @@ FEATURES = [
         "price_change_90d", "share", SOURCE, 90, "price_pressure", 1,
         {"en": "change of the price per seat in 90 days", "fi": "muutos käyttäjäpaikan hinnassa 90 päivässä"},
         lambda c: ratio(c.mrr_running, c.seats_running) / ratio(c.mrr_90d_ago, c.seats_90d_ago).nullif(0.0) - 1.0,
+    ),
+    Feature(
+        "price_rise_max_180d", "share", SOURCE, 180, "price_pressure", 1,
+        {"en": "largest rise of the price per seat in 180 days", "fi": "suurin korotus käyttäjäpaikan hintaan 180 päivässä"},
+        as_float("rise_max_180d"),
     ),
     Feature(
         "mrr_change_90d", "share", SOURCE, 90, "growth", 0,
@@ -141,6 +172,11 @@ FEATURES = [
         "days_to_notice_deadline", "days", SOURCE, None, "renewal_near", 0,
         {"en": "days to the notice deadline", "fi": "päivää irtisanomisen takarajaan"},
         lambda c: days(c.notice_by - c.as_of),
+    ),
+    Feature(
+        "notice_deadline_within_90d", "0/1", SOURCE, None, "renewal_near", 0,
+        {"en": "notice deadline in the coming 90 days", "fi": "irtisanomisen takaraja seuraavien 90 päivän aikana"},
+        lambda c: c.notice_by.between(c.as_of, c.as_of + 90 * DAY).cast("int64"),
     ),
     Feature(
         "auto_renew", "0/1", SOURCE, None, "renewal_near", -1,

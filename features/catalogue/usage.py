@@ -9,17 +9,19 @@ import ibis
 from features.catalogue.declare import DAY, Count, Feature, as_float, days, log_ratio, ratio, within
 
 SOURCE = "usage"
-#: 63 bits fit a signed 64-bit integer, and 63 days are nine whole weeks; two blocks hold the 91 days of 13 weeks.
-_BLOCK_DAYS, _BLOCKS = 63, 2
-#: Use before this many days, both halves of the longest trend, is not read; recency is capped there.
-REACH_DAYS = 180
+#: 63 bits fit a signed 64-bit integer, and 63 days are nine whole weeks; six blocks hold a year.
+_BLOCK_DAYS, _BLOCKS = 63, 6
+#: Use before this many days is not read.
+REACH_DAYS = 365
+#: Days since the last use are no more than this.
+_RECENCY_DAYS = 180
 #: Names under which products log a visit to the page where one cancels.
 CANCELLATION_PAGES = ("cancellation_page", "cancel_page", "cancel_subscription", "cancellation", "downgrade_page")
 
 
-@ibis.udf.scalar.builtin(name="bit_count")  # type: ignore[untyped-decorator]
+@ibis.udf.scalar.builtin(name="bit_count", signature=(("int64",), "int8"))  # type: ignore[untyped-decorator]
 def _bit_count(value: int) -> int:  # type: ignore[empty-body]
-    """Return the number of set bits: the engines' own function."""
+    """Return the number of set bits: the engines' own function, some of which answer in one byte."""
 
 
 @ibis.udf.scalar.builtin(name="bin")  # type: ignore[untyped-decorator]
@@ -27,11 +29,16 @@ def _bits(value: int) -> str:  # type: ignore[empty-body]
     """Return the number in base two, without leading zeros: the engines' own function."""
 
 
+def derived_usage(rows: Any) -> Any:
+    """Add `day`: which day back from T it is; day 0 is the last 24 hours."""
+    return rows.mutate(day=(rows.age - 1) // DAY)
+
+
 def _day_mask(block: int) -> Callable[[Any], Any]:
     """Active days of a block of 63 days as bits; bit 0 of block 0 is the last 24 hours before T."""
 
     def expr(rows: Any) -> Any:
-        day = (rows.age - 1) // DAY - block * _BLOCK_DAYS
+        day = rows.day - block * _BLOCK_DAYS
         inside = (day >= 0) & (day < _BLOCK_DAYS)
         return (ibis.literal(1, type="int64") << ibis.ifelse(inside, day, 0)).bit_or(where=inside)
 
@@ -45,8 +52,27 @@ def _active_days(counts: Any, first: int, length: int) -> Any:
         low = max(first - block * _BLOCK_DAYS, 0)
         high = min(first + length - block * _BLOCK_DAYS, _BLOCK_DAYS)
         if low < high:
-            total += _bit_count((counts[f"day_mask_{block}"] >> low) & ((1 << (high - low)) - 1))
+            total += _bit_count((counts[f"day_mask_{block}"] >> low) & ((1 << (high - low)) - 1)).cast("int64")
     return total
+
+
+def _active_share(counts: Any, length: int) -> Any:
+    """Share of active days among the last `length`, or of those since the account began, or was first in use."""
+    age = ibis.greatest(counts.as_of - counts.first_started_at, counts.first_use_age)
+    return ratio(_active_days(counts, 0, length), ibis.least((age + DAY - 1) // DAY, length))
+
+
+def _trend(counts: Any, now: Any, length: int, before: Any, longest: int) -> Any:
+    """Use of the last `length` days against as many of the up to `longest` days before; null: there are fewer than `length`."""
+    there = days(counts.as_of - counts.first_started_at) - length
+    there = ibis.ifelse(there >= length, ibis.least(there, longest), None)
+    return log_ratio(now, before.cast("float64") * length / there)
+
+
+def _days_to_first_use(counts: Any) -> Any:
+    """Days from the account's start to its first use, or so far; null where that may lie before what is read."""
+    age, use_age = counts.as_of - counts.first_started_at, counts.first_use_age
+    return days(ibis.cases((age > REACH_DAYS * DAY, None), (use_age >= age, 0), (use_age < age, age - use_age)))
 
 
 def _active_weeks(counts: Any, weeks: int) -> Any:
@@ -96,6 +122,7 @@ COUNTS = [
     *_window_counts("90d", 90),
     *_window_counts("30d_before", 30, 30),
     *_window_counts("90d_before", 90, 90),
+    Count("events_180d_before", SOURCE, lambda v: v.quantity.sum(where=within(v, 180, skip=30))),
     _breadth("30d", 30),
     _breadth("90d", 90),
     _breadth("30d_before", 30, 30),
@@ -105,9 +132,11 @@ COUNTS = [
     Count(
         "cancellation_visits_30d",
         SOURCE,
-        lambda v: v.quantity.sum(where=within(v, 30) & v.feature.lower().isin(CANCELLATION_PAGES)),
+        # Lower case is slow: only where it is read.
+        lambda v: v.quantity.sum(where=ibis.ifelse(within(v, 30), v.feature, None).lower().isin(CANCELLATION_PAGES)),
     ),
-    Count("last_use_age", SOURCE, lambda v: v.age.min(), empty=REACH_DAYS * DAY),
+    Count("last_use_age", SOURCE, lambda v: ibis.least(v.age.min(), _RECENCY_DAYS * DAY), empty=_RECENCY_DAYS * DAY),
+    Count("first_use_age", SOURCE, lambda v: v.age.max()),
 ]
 
 
@@ -152,6 +181,10 @@ FEATURES = [
     _usage(
         "active_weeks_90d", "weeks", 91, "low_adoption", "active weeks of the last 13",
         "aktiivista viikkoa viimeisistä 13:sta", lambda c: _active_weeks(c, 13).cast("float64"),
+    ),
+    _usage(
+        "active_days_share_365d", "share", 365, "low_adoption", "share of active days in a year, or since the start",
+        "päivistä aktiivisia vuodessa tai asiakkuuden alusta", lambda c: _active_share(c, 365),
     ),
     _usage(
         "longest_silence_90d", "days", 90, "low_adoption", "longest time without use in the last 90 days",
@@ -199,6 +232,16 @@ FEATURES = [
         "käsitelty arvo laskutettua euroa kohden 90 päivässä", lambda c: ratio(c.value_90d, c.mrr_running), peers=True,
     ),
     _usage(
+        "events_trend_7d", "log ratio", 30, "usage_decline", "change of use, the last 7 days against the 23 before",
+        "käytön muutos, viimeiset 7 päivää edellisiin 23:een",
+        lambda c: _trend(c, c.events_7d, 7, c.events_30d - c.events_7d, 23),
+    ),
+    _usage(
+        "events_trend_30d_of_210d", "log ratio", 210, "usage_decline",
+        "change of use, the last 30 days against the 180 before", "käytön muutos, viimeiset 30 päivää edellisiin 180:een",
+        lambda c: _trend(c, c.events_30d, 30, c.events_180d_before, 180),
+    ),
+    _usage(
         "events_trend_30d", "log ratio", 60, "usage_decline", "change of use, the last 30 days against the 30 before",
         "käytön muutos, viimeiset 30 päivää edellisiin 30:een", lambda c: log_ratio(c.events_30d, c.events_30d_before),
     ),
@@ -225,6 +268,10 @@ FEATURES = [
         "features_trend_30d", "log ratio", 60, "usage_decline", "change of features used against the 30 days before",
         "käytettyjen toimintojen muutos edellisiin 30 päivään",
         lambda c: log_ratio(c.features_30d, c.features_30d_before),
+    ),
+    _usage(
+        "days_to_first_use", "days", 365, "onboarding_stalled", "days from the start to the first use",
+        "päivää alusta ensimmäiseen käyttöön", _days_to_first_use, direction=1,
     ),
     _usage(
         "days_since_last_use", "days", None, "usage_decline", "days since the last use", "päivää viimeisestä käytöstä",

@@ -4,42 +4,73 @@ from typing import Any
 
 import ibis
 
-from features.catalogue.declare import Count, Feature, as_float, days, ratio, within
+from features.catalogue.declare import Count, Feature, as_float, days, ratio, unanswered_run, within
 from features.contract import DECIMAL_TYPE
 
-#: Lowest and highest answer of each kind of survey (domain.md §2).
+#: Lowest and highest answer of each kind of survey (domain.md §2), and the highest that is poor.
 _SCALES = {"nps": (0, 10), "csat": (1, 5), "ces": (1, 7)}
-#: Larger than any answer, so that an instant and an answer make one number, ordered by the instant.
-_SPREAD = 1000
+_POOR = {"nps": 6, "csat": 2, "ces": 3}
 _ANSWER = ("score", "responded_at")
 #: A goal passed further than this counts as far as this.
 _FARTHEST = 10
 
 
+def _given(rows: Any) -> Any:
+    return rows.score.notnull() & rows.responded_at.notnull()
+
+
 def _answered(rows: Any, kind: str) -> Any:
-    return (rows.kind == kind) & rows.score.notnull() & rows.responded_at.notnull()
+    return (rows.kind == kind) & _given(rows)
 
 
-def _score(rows: Any, kind: str) -> Any:
+def _points(rows: Any, kind: str) -> Any:
     """Return the answer on the kind's own scale, from whatever scale it was given on (`scale_max`)."""
     low, high = _SCALES[kind]
     share = (rows.score - low) / (rows.scale_max.fill_null(high) - low).nullif(0)
     return (low + ibis.least(ibis.greatest(share, 0), 1) * (high - low)).cast(DECIMAL_TYPE)
 
 
-def _instant(count: Any) -> Any:
-    return (count * _SPREAD).cast("decimal(38, 6)")
+def derived_surveys(rows: Any) -> Any:
+    """Add `points`, `place` (0: the last answer of its kind, 1: the one before), `unanswered_run` (since the last answer)."""
+    rows = rows.mutate(points=ibis.cases(*((rows.kind == kind, _points(rows, kind)) for kind in _SCALES)), given=_given(rows))
+    # Equal instants are settled by the lower score, so that the order of rows does not matter.
+    by_age = ibis.window(group_by=[rows.spine_id, rows.kind, rows.given], order_by=[rows.responded_at.desc(), rows.points])
+    return rows.mutate(
+        place=ibis.ifelse(rows.given, ibis.row_number().over(by_age), None),
+        unanswered_run=unanswered_run(rows, "sent_at", rows.sent_at.notnull(), rows.responded_at.notnull()),
+    )
+
+
+def derived_outcomes(rows: Any) -> Any:
+    """Add `latest_of_goal`: the last measurement of its goal."""
+    goal = ibis.window(group_by=[rows.spine_id, rows.goal])
+    return rows.mutate(latest_of_goal=rows.measured_at == rows.measured_at.max().over(goal))
 
 
 def _survey_counts(kind: str) -> list[Count]:
     return [
         Count(f"{kind}_last_at", "surveys", lambda v: v.responded_at.max(where=_answered(v, kind)), _ANSWER, None),
-        # Equal instants are settled by the lower score, so that the order of rows does not matter.
-        Count(
-            f"{kind}_last_key", "surveys",
-            lambda v: (_instant(v.responded_at) - _score(v, kind)).max(where=_answered(v, kind)), _ANSWER, None,
-        ),
-    ]  # fmt: skip
+        _answer_count(f"{kind}_last", kind, 0),
+    ]
+
+
+def _answer_count(name: str, kind: str, place: int) -> Count:
+    return Count(name, "surveys", lambda v: v.points.max(where=(v.kind == kind) & (v.place == place)), _ANSWER, None)
+
+
+def _mean_counts(kind: str, length: int) -> list[Count]:
+    def counted(rows: Any) -> Any:
+        return _answered(rows, kind) & within(rows, length)
+
+    return [
+        Count(f"{kind}_sum_{length}d", "surveys", lambda v: v.points.sum(where=counted(v)), _ANSWER, None),
+        Count(f"{kind}_answers_{length}d", "surveys", lambda v: v.count(where=counted(v)), _ANSWER),
+    ]
+
+
+def _poor(rows: Any) -> Any:
+    worst = ibis.cases(*((rows.kind == kind, highest) for kind, highest in _POOR.items()))
+    return rows.given & (rows.points <= worst) & within(rows, 180)
 
 
 def _progress(rows: Any) -> Any:
@@ -53,28 +84,38 @@ def _standing(rows: Any) -> Any:
     return within(rows, 365) & rows.latest_of_goal
 
 
-def _goal_counts(length: int) -> list[Count]:
+def _goal_counts(name: str, length: int, skip: int = 0) -> list[Count]:
+    def counted(rows: Any) -> Any:
+        return within(rows, length, skip=skip) & (rows.target > 0)
+
     return [
-        Count(f"goal_progress_{length}d", "outcomes", lambda v: _progress(v).sum(where=within(v, length)), empty=None),
-        Count(f"goal_targets_{length}d", "outcomes", lambda v: v.count(where=within(v, length) & (v.target > 0))),
+        Count(f"goal_progress_{name}", "outcomes", lambda v: _progress(v).sum(where=counted(v)), empty=None),
+        Count(f"goal_targets_{name}", "outcomes", lambda v: v.count(where=counted(v))),
     ]
 
 
 COUNTS = [
     *(count for kind in _SCALES for count in _survey_counts(kind)),
-    Count("nps_sum_365d", "surveys", lambda v: _score(v, "nps").sum(where=_answered(v, "nps") & within(v, 365)), _ANSWER, None),
-    Count("nps_answers_365d", "surveys", lambda v: v.count(where=_answered(v, "nps") & within(v, 365)), _ANSWER),
+    _answer_count("nps_before", "nps", 1),
+    *_mean_counts("nps", 365),
+    *_mean_counts("csat", 90),
+    Count("poor_answers_180d", "surveys", lambda v: v.count(where=_poor(v)), _ANSWER),
     Count("surveys_sent_365d", "surveys", lambda v: v.count(where=within(v, 365))),
     Count(
         "surveys_answered_365d", "surveys", lambda v: v.count(where=within(v, 365) & v.responded_at.notnull()), ("responded_at",)
     ),
+    Count("surveys_unanswered_run", "surveys", lambda v: v.count(where=v.unanswered_run), ("sent_at", "responded_at")),
+    Count("survey_answer_at", "surveys", lambda v: v.responded_at.max(), ("responded_at",), None),
     Count("goals_measured_90d", "outcomes", lambda v: v.count(where=within(v, 90))),
     Count("goals_measured_365d", "outcomes", lambda v: v.count(where=within(v, 365))),
     Count("goals_standing", "outcomes", lambda v: v.goal.nunique(where=_standing(v))),
     Count("goals_reached", "outcomes", lambda v: v.goal.nunique(where=_standing(v) & (v["value"] >= v.target))),
     Count("goal_last_at", "outcomes", lambda v: v.measured_at.max(), empty=None),
-    *_goal_counts(30),
-    *_goal_counts(365),
+    Count("goal_lowest", "outcomes", lambda v: _progress(v).min(where=_standing(v)), empty=None),
+    *_goal_counts("30d", 30),
+    *_goal_counts("90d", 90),
+    *_goal_counts("90d_before", 90, 90),
+    *_goal_counts("365d", 365),
 ]  # fmt: skip
 
 _TITLES = {
@@ -84,16 +125,12 @@ _TITLES = {
 }
 
 
-def _last(counts: Any, kind: str) -> Any:
-    return (_instant(counts[f"{kind}_last_at"]) - counts[f"{kind}_last_key"]).cast("float64")
-
-
 def _survey_features(kind: str) -> list[Feature]:
     en, fi = _TITLES[kind]
     return [
         Feature(
             f"{kind}_last", "points", "surveys", None, "negative_feedback", -1,
-            {"en": f"latest {en}", "fi": f"viimeisin {fi}"}, lambda c: _last(c, kind),
+            {"en": f"latest {en}", "fi": f"viimeisin {fi}"}, as_float(f"{kind}_last"),
         ),
         Feature(
             f"{kind}_age_days", "days", "surveys", None, "silence", 0,
@@ -108,12 +145,37 @@ FEATURES = [
     Feature(
         "nps_change", "points", "surveys", 365, "negative_feedback", -1,
         {"en": "latest NPS answer against the year's mean", "fi": "viimeisin NPS-vastaus vuoden keskiarvoon verrattuna"},
-        lambda c: _last(c, "nps") - ratio(c.nps_sum_365d, c.nps_answers_365d),
+        lambda c: c.nps_last.cast("float64") - ratio(c.nps_sum_365d, c.nps_answers_365d),
+    ),
+    Feature(
+        "nps_step", "points", "surveys", None, "negative_feedback", -1,
+        {"en": "latest NPS answer against the one before", "fi": "viimeisin NPS-vastaus edelliseen verrattuna"},
+        lambda c: (c.nps_last - c.nps_before).cast("float64"),
+    ),
+    Feature(
+        "csat_mean_90d", "points", "surveys", 90, "negative_feedback", -1,
+        {"en": "mean CSAT answer to surveys of 90 days", "fi": "CSAT-vastausten keskiarvo 90 päivän kyselyissä"},
+        lambda c: ratio(c.csat_sum_90d, c.csat_answers_90d),
+    ),
+    Feature(
+        "poor_answers_180d", "answers", "surveys", 180, "negative_feedback", 1,
+        {"en": "poor answers to surveys of 180 days", "fi": "huonoa vastausta 180 päivän kyselyihin"},
+        as_float("poor_answers_180d"),
     ),
     Feature(
         "survey_response_rate_365d", "share", "surveys", 365, "silence", -1,
         {"en": "share of surveys answered in a year", "fi": "kyselyistä vastattu vuodessa"},
         lambda c: ratio(c.surveys_answered_365d, c.surveys_sent_365d),
+    ),
+    Feature(
+        "surveys_unanswered_run", "surveys", "surveys", None, "silence", 0,
+        {"en": "surveys without an answer since the last one answered", "fi": "kyselyä peräkkäin vailla vastausta"},
+        as_float("surveys_unanswered_run"),
+    ),
+    Feature(
+        "days_since_survey_answer", "days", "surveys", None, "silence", 0,
+        {"en": "days since the last answer to a survey", "fi": "päivää edellisestä kyselyvastauksesta"},
+        lambda c: days(c.as_of - c.survey_answer_at),
     ),
     Feature(
         "goals_reached_share", "share", "outcomes", 365, "value_unproven", -1,
@@ -129,6 +191,17 @@ FEATURES = [
         "goal_progress_last", "share", "outcomes", 30, "value_unproven", -1,
         {"en": "progress towards own goals in 30 days", "fi": "eteneminen omissa tavoitteissa 30 päivässä"},
         lambda c: ratio(c.goal_progress_30d, c.goal_targets_30d),
+    ),
+    Feature(
+        "goal_progress_change_90d", "share", "outcomes", 180, "value_unproven", -1,
+        {"en": "change of the progress towards own goals against the 90 days before",
+         "fi": "muutos omien tavoitteiden etenemisessä edellisiin 90 päivään"},
+        lambda c: ratio(c.goal_progress_90d, c.goal_targets_90d) - ratio(c.goal_progress_90d_before, c.goal_targets_90d_before),
+    ),
+    Feature(
+        "goal_progress_lowest", "share", "outcomes", 365, "value_unproven", -1,
+        {"en": "progress towards the own goal that is furthest behind", "fi": "eteneminen eniten jäljessä olevassa tavoitteessa"},
+        as_float("goal_lowest"),
     ),
     Feature(
         "goals_measured_365d", "measurements", "outcomes", 365, "value_unproven", 0,
