@@ -22,6 +22,8 @@ _ARROW = {
     "decimal": pa.decimal128(24, DECIMAL_SCALE),
     "boolean": pa.bool_(),
 }
+#: Rows written at once.
+_SLICE = 1_000_000
 #: One stream of random numbers each, so that a change in one subject leaves the others as they were.
 _STREAMS = (
     "population",
@@ -109,11 +111,17 @@ def write(company: Company, directory: str | Path) -> None:
         target = Path(directory) / folder
         target.mkdir(parents=True, exist_ok=True)
         for name, frame in frames.items():
-            data = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
-            if folder == "tables":
-                fields = [(column, _ARROW[TABLES[name].column(column).kind]) for column in frame.columns]
-                data = data.cast(pa.schema(fields))
-            pq.write_table(data, target / f"{name}.parquet", compression="zstd")
+            schema = _schema(name, frame) if folder == "tables" else pa.Schema.from_pandas(frame, preserve_index=False)
+            schema = schema.remove_metadata()
+            with pq.ParquetWriter(target / f"{name}.parquet", schema, compression="zstd") as file:
+                # A slice at a time: the casts of twenty million rows at once would double the memory.
+                for first in range(0, len(frame), _SLICE) or (0,):
+                    part = pa.Table.from_pandas(frame.iloc[first : first + _SLICE], preserve_index=False)
+                    file.write_table(part.cast(schema))
+
+
+def _schema(name: str, frame: pd.DataFrame) -> pa.Schema:
+    return pa.schema([(column, _ARROW[TABLES[name].column(column).kind]) for column in frame.columns])
 
 
 def _conform(frame: pd.DataFrame, name: str) -> pd.DataFrame:
