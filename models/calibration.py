@@ -27,7 +27,7 @@ class Calibrator:
 
     @classmethod
     def fit(cls, margin: npt.ArrayLike, y: npt.ArrayLike) -> "Calibrator":
-        """Fit on later data than the booster saw: margins and 0/1 labels, both (rows,).
+        """Fit on accounts that the booster had not seen: margins and 0/1 labels, both (rows,).
 
         >>> Calibrator.fit([-2.0, -1.0, 0.0, 1.0], [0, 0, 0, 0]).slope
         1.0

@@ -38,7 +38,7 @@ NONE, BREWS, BREWS_SEVERELY, ACUTE, ACUTE_SEVERELY = range(5)
 #: States of growth.
 FLAT, GROWING, OFFERED = range(3)
 #: Days before the simulated period from which causes run, so that the period does not begin in paradise.
-WARM_UP_DAYS = 200
+WARM_UP_DAYS = 365
 _NEVER = 30_000
 _MONTH = 30.0
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from simulation.course import (
     ACUTE,
+    ACUTE_SEVERELY,
     BREWS,
     BREWS_SEVERELY,
     FLAT,
@@ -126,7 +127,7 @@ def live(population: Population, rng: np.random.Generator) -> tuple[History, Cou
     count, clock = len(population), population.clock
     shape = (len(CAUSES), count)
     course = Course(population, np.exp(rng.normal(-0.125, 0.5, shape)), HORIZON_DAYS)
-    loud = np.clip(rng.lognormal(-0.05, 0.3, shape), 0.3, 1.5).astype(np.float32)
+    loud = np.clip(rng.lognormal(-0.02, 0.2, shape), 0.4, 1.4).astype(np.float32)
     effects = _effects(shape, rng)
     now = _beginning(population)
     weekly = np.zeros((len(CAUSES) + 1, count, clock.weeks), dtype=np.float32)
@@ -149,6 +150,7 @@ def live(population: Population, rng: np.random.Generator) -> tuple[History, Cou
                 _play(day, now, staying, loud, effects, rng)
         else:
             staying = alive
+            _come_through(day, now, alive, rates, rng)
         _step(day, now, staying, rates, rng)
     end = np.minimum(now.leave, clock.days)
     history = History(
@@ -232,6 +234,14 @@ def _leave(
     bound = (population.term[told] == 12) & (now.reason[told] != CAUSE_INDEX["failed_onboarding"])
     now.leave[told] = np.where(bound, course.service_end(day)[told], month_end)
     return leaves
+
+
+def _come_through(day: int, now: _Now, alive: npt.NDArray[np.bool_], rates: Rates, rng: np.random.Generator) -> None:
+    """Let causes pass before the period where they would have made accounts leave: its customers are those who stayed."""
+    leaves = alive & (rng.random(len(alive)) < chance((rates.leaves * ACTS[now.state]).sum(axis=0)))
+    cause, who = np.nonzero((now.state != NONE) & leaves)
+    now.note("passes", who, cause=cause, day=day, severe=now.state[cause, who] == ACUTE_SEVERELY)
+    now.state[cause, who] = NONE
 
 
 def _change(day: int, now: _Now, staying: npt.NDArray[np.bool_], rates: Rates, rng: np.random.Generator) -> None:

@@ -11,9 +11,11 @@ import pandas as pd
 from simulation.names import CSMS, companies
 from simulation.world import COUNTRIES, HANDOVER_LOST, INDUSTRIES, MONTHLY_NOTICE_DAYS, PLANS, SIZES
 
-#: Share of accounts that are customers already on day 0, and how many days back they came at most.
-_EARLIER_SHARE = 0.34
-_EARLIER_DAYS = 900
+#: Share of accounts that are customers already on day 0, how many days back they came at most, and the share of those who
+#: came that leave in a year: as many came each day then as do later.
+_EARLIER_SHARE = 0.5
+_EARLIER_DAYS = 1_000
+_EARLIER_LEAVE = 0.25
 #: Seats and users move in steps of this many days.
 STEP_DAYS = 30
 
@@ -124,9 +126,11 @@ class Population:
 
 
 def populate(accounts: int, clock: Clock, rng: np.random.Generator) -> Population:
-    """Draw `accounts` accounts: a third there from the start, the rest arriving evenly over the period."""
+    """Draw `accounts` accounts: half there from the start, the rest arriving evenly over the period."""
     earlier = rng.random(accounts) < _EARLIER_SHARE
-    created = np.where(earlier, -rng.integers(1, _EARLIER_DAYS, accounts), rng.integers(0, clock.days, accounts))
+    fading = 1 - np.exp(-_EARLIER_LEAVE * _EARLIER_DAYS / 365)
+    age = 1 - 365 / _EARLIER_LEAVE * np.log1p(-fading * rng.random(accounts))
+    created = np.where(earlier, -age.astype(int), rng.integers(0, clock.days, accounts))
     created = _before_29th(np.sort(created), clock)
     size = rng.choice(len(SIZES), accounts, p=[size.share for size in SIZES])
     bounds = np.array([size.seats for size in SIZES], dtype=float)[size]

@@ -16,7 +16,7 @@ from simulation.world import SIZES
 _ROLES = ("admin", "decision_maker", "champion", "user", "executive", "user")
 _GOALS = ("hours saved a month", "reports on time (%)", "users trained", "processes automated", "errors found")
 _KINDS = ("email", "call", "meeting", "in_app", "training", "webinar")
-_KIND_SHARES = (0.50, 0.14, 0.16, 0.10, 0.05, 0.05)
+_KIND_SHARES = (0.46, 0.18, 0.18, 0.10, 0.04, 0.04)
 _ATTENDED = ("meeting", "qbr", "training", "webinar")
 
 
@@ -120,12 +120,12 @@ def touchpoints(history: History, employed: Contacts, rng: np.random.Generator) 
     seen = np.maximum(signals["usage_decline"], np.maximum(signals["support_trouble"], signals["failed_onboarding"]))
     reacted = np.concatenate([np.zeros((len(population), 3), dtype=np.float32), seen[:, :-3]], axis=1)[:, : clock.weeks]
     parts = []
-    reached = (1 - 0.9 * signals["silence"]) * (1 - 0.2 * signals["champion_left"])
+    reached = (1 - 0.95 * signals["silence"]) * (1 - 0.2 * signals["champion_left"])
     qbr = np.where(population.size[:, None] > 0, 0.05, 0.0) * reached
     for direction, rate, kinds, shares in (
         ("out", usual * (1 + 1.2 * reacted), _KINDS, _KIND_SHARES),
         ("out", qbr, ("qbr",), (1.0,)),
-        ("in", 0.3 * usual * reached, ("email", "call"), (0.7, 0.3)),
+        ("in", 0.45 * usual * reached, ("email", "call"), (0.7, 0.3)),
     ):
         account, day = happenings(history, rate, rng)
         kind = rng.choice(np.array(kinds, dtype=object), len(account), p=shares)
@@ -136,12 +136,12 @@ def touchpoints(history: History, employed: Contacts, rng: np.random.Generator) 
     felt = weekly(reached, account, day)
     attended = rows["kind"].isin(_ATTENDED).to_numpy()
     held = ~attended | (rng.random(len(rows)) < np.maximum(felt, 0.08))
-    answered = rng.random(len(rows)) < 0.75 * felt * (1 - 0.2 * weekly(seen, account, day))
+    answered = rng.random(len(rows)) < 0.88 * felt * (1 - 0.2 * weekly(seen, account, day))
     replied = np.where(attended, day, np.where(answered, day + rng.lognormal(np.log(0.4), 1.0, len(rows)), np.nan))
     replied = np.where(rows["direction"] == "out", replied, np.nan)
-    unmet = rng.random(len(rows)) < 1.4 * weekly(signals["decision_maker_not_met"], account, day)
+    unmet = rng.random(len(rows)) < 1.6 * weekly(signals["decision_maker_not_met"], account, day)
     roles = np.array(["admin", "champion", "user", "decision_maker", "executive"], dtype=object)
-    role = rng.choice(roles, len(rows), p=[0.15, 0.22, 0.13, 0.40, 0.10])
+    role = rng.choice(roles, len(rows), p=[0.12, 0.18, 0.12, 0.48, 0.10])
     role = np.where(unmet & np.isin(role, ["decision_maker", "executive"]), "user", role)
     recorded = late(day, 0.06, rng)
     table = pd.DataFrame(
@@ -176,14 +176,14 @@ def outcomes(history: History, contracts: Contracts, rng: np.random.Generator) -
     shift = rng.integers(0, len(_GOALS), len(population))
     frame = pd.DataFrame({"account": account, "goal": np.array(_GOALS, dtype=object)[(shift[account] + number) % 5]})
     frame["target"] = rng.choice([20.0, 50.0, 100.0, 200.0], len(frame))
-    frame["bias"] = rng.normal(0, 0.06, len(frame))
-    visits = pd.DataFrame({"day": np.arange(20, clock.days, 35)})
+    frame["bias"] = rng.normal(0, 0.05, len(frame))
+    visits = pd.DataFrame({"day": np.arange(20, clock.days, 28)})
     rows = frame.merge(visits, how="cross")
     rows["day"] = rows["day"] + rng.integers(-8, 9, len(rows)) + 0.5
     account, day = rows["account"].to_numpy(), rows["day"].to_numpy()
     alive = (day >= history.begin[account] + 21) & (day < history.end[account])
     rows, account, day = rows[alive], account[alive], day[alive]
-    reached = weekly(contracts.progress, account, day) + rows["bias"] + rng.normal(0, 0.06, len(rows))
+    reached = weekly(contracts.progress, account, day) + rows["bias"] + rng.normal(0, 0.05, len(rows))
     table = pd.DataFrame(
         {
             "account_id": population.ids[account],

@@ -40,13 +40,13 @@ def tickets(history: History, contracts: Contracts, rng: np.random.Generator) ->
     clock = history.population.clock
     trouble = history.signals["support_trouble"]
     new = np.exp(-np.maximum(np.arange(clock.weeks)[None, :] * 7 - history.population.created[:, None], 0) / 60)
-    rate = 0.06 * np.sqrt(contracts.users) * (1 + 1.5 * new + 6 * trouble)
+    rate = 0.08 * np.sqrt(contracts.users) * (1 + 1.5 * new + 8 * trouble)
     account, opened = happenings(history, rate, rng)
     order = np.argsort(opened, kind="stable")
     account, opened = account[order], opened[order]
     felt, size = weekly(trouble, account, opened), len(account)
     answered = opened + rng.lognormal(np.log(3 / 24), 0.9, size) * (1 + 2 * felt)
-    resolved = answered + rng.lognormal(np.log(22 / 24), 1.0, size) * (1 + 4 * felt)
+    resolved = answered + rng.lognormal(np.log(22 / 24), 1.0, size) * (1 + 5 * felt)
     reopened = np.where(rng.random(size) < 0.05 + 0.4 * felt, resolved - 0.3 * (resolved - answered), np.nan)
     escalated = np.where(rng.random(size) < 0.04 + 0.4 * felt, opened + 0.6 * (resolved - opened), np.nan)
     priority = np.digitize(rng.random(size) + 0.25 * felt, [0.25, 0.75, 0.95])
@@ -63,7 +63,7 @@ def tickets(history: History, contracts: Contracts, rng: np.random.Generator) ->
             "escalated_at": clock.times(until(escalated, limit)),
             "priority": _PRIORITIES[priority],
             "category": rng.choice(_CATEGORIES, size, p=[0.4, 0.25, 0.12, 0.08, 0.15]),
-            "sentiment": np.clip(rng.normal(0.15 - 0.85 * felt, 0.33, size), -1, 1).round(2),
+            "sentiment": np.clip(rng.normal(0.2 - 0.95 * felt, 0.3, size), -1, 1).round(2),
             "recorded_at": clock.times(recorded),
         }
     )
@@ -122,7 +122,7 @@ def observations(history: History, contracts: Contracts, rng: np.random.Generato
     full = contracts.users / contracts.seats > 0.8
     worry = np.maximum.reduce([signals[name] for name in ("usage_decline", "support_trouble", "champion_left")])
     rates = {
-        "complaint": 0.004 + 0.05 * signals["support_trouble"] + 0.03 * signals["price_increase"],
+        "complaint": 0.004 + 0.06 * signals["support_trouble"] + 0.06 * signals["price_increase"],
         "feature_request": 0.014 + 0.02 * signals["value_not_reached"],
         "praise": 0.008 * np.exp(0.8 * mood),
         "risk": 0.002 + 0.03 * worry,

@@ -73,9 +73,9 @@ def _activity(history: History, contracts: Contracts, rng: np.random.Generator) 
     """Add to the causes what has none: slow drifts that come back, short dips, and the first weeks of a new account."""
     population, clock = history.population, history.population.clock
     shape = (len(population), clock.weeks)
-    drift = rng.normal(0, 0.045, shape).cumsum(axis=1)
+    drift = rng.normal(0, 0.035, shape).cumsum(axis=1)
     drift -= np.linspace(0, 1, clock.weeks)[None, :] * drift[:, -1:]
-    dips = (rng.random(shape) < 0.012) * rng.uniform(0.2, 0.9, shape)
+    dips = (rng.random(shape) < 0.010) * rng.uniform(0.2, 0.9, shape)
     dips[:, 1:] = np.maximum(dips[:, 1:], dips[:, :-1])
     settling = np.clip((np.arange(clock.weeks)[None, :] * 7 - population.created[:, None]) / 50, 0.25, 1)
     full = contracts.seats
@@ -86,7 +86,7 @@ def _activity(history: History, contracts: Contracts, rng: np.random.Generator) 
     share = np.array([feature.share for feature in FEATURES])
     return _Activity(
         users=np.minimum(np.rint(users + rng.uniform(-0.5, 0.5, shape)), full),
-        eager=habit[:, None] * np.exp(0.3 * drift) * (1 - 0.45 * decline),
+        eager=habit[:, None] * np.exp(0.3 * drift) * (1 - 0.6 * decline),
         wanted=np.where(adopted, share, 0.01).astype(np.float32),
         narrow=(1 - 0.6 * stalled - 0.25 * decline).astype(np.float32),
     )

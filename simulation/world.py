@@ -21,9 +21,9 @@ class Size:
 
 
 SIZES = (
-    Size("small", 0.58, (3, 10), 0.40, 30, 0.15, 0.60, 3),
-    Size("mid", 0.31, (10, 60), 0.65, 60, 0.30, 0.80, 4),
-    Size("large", 0.11, (60, 300), 0.85, 90, 0.50, 1.10, 6),
+    Size("small", 0.58, (3, 10), 0.40, 30, 0.15, 1.20, 3),
+    Size("mid", 0.31, (10, 60), 0.65, 60, 0.30, 1.50, 4),
+    Size("large", 0.11, (60, 300), 0.85, 90, 0.50, 2.00, 6),
 )
 
 #: Plan → list price per seat and month (EUR), in the order of SIZES: the plan a size usually takes.
@@ -57,27 +57,27 @@ class Cause:
 
 
 CAUSES = (
-    Cause("usage_decline", "usage_decline", 0.15, 35, 140, 0.25, 0.22),
-    Cause("champion_left", "champion_left", 0.15, 25, 140, 0.22, 0.08),
-    Cause("support_trouble", "support_friction", 0.15, 30, 125, 0.25, 0.06),
-    Cause("price_increase", "price_pressure", 0.125, 20, 125, 0.22, 0.14),
-    Cause("value_not_reached", "value_unproven", 0.14, 40, 150, 0.23, 0.12),
-    Cause("silence", "silence", 0.15, 30, 140, 0.22, 0.05),
-    Cause("decision_maker_not_met", "stakeholder_gap", 0.155, 35, 150, 0.20, 0.05),
+    Cause("usage_decline", "usage_decline", 0.125, 55, 140, 0.34, 0.22),
+    Cause("champion_left", "champion_left", 0.125, 40, 140, 0.30, 0.08),
+    Cause("support_trouble", "support_friction", 0.125, 50, 125, 0.34, 0.06),
+    Cause("price_increase", "price_pressure", 0.105, 35, 125, 0.30, 0.14),
+    Cause("value_not_reached", "value_unproven", 0.115, 60, 150, 0.31, 0.12),
+    Cause("silence", "silence", 0.125, 55, 140, 0.30, 0.05),
+    Cause("decision_maker_not_met", "stakeholder_gap", 0.13, 60, 150, 0.28, 0.05),
     Cause("failed_onboarding", "onboarding_stalled", 1.5, 25, 130, 0.28, 0.08),
     Cause("payment_trouble", "payment_trouble", 0.09, 40, 70, 0.28, 0.04),
 )
 CAUSE_INDEX = {cause.name: index for index, cause in enumerate(CAUSES)}
 #: Share of episodes that are severe, and the strength of the others: of what they do, and of what shows of them.
 SEVERE_SHARE = 0.5
-MILD = 0.35
-MILD_SHOWS = 0.65
+MILD = 0.4
+MILD_SHOWS = 0.6
 #: How much of its acute self a cause shows while it brews.
-BREWING_SHOWS = 0.55
+BREWING_SHOWS = 0.7
 #: Share of brewing episodes, per day, that come to nothing.
-COMES_TO_NOTHING = 1 / 90
+COMES_TO_NOTHING = 1 / 120
 #: Days in which what shows of a cause follows two thirds of the way.
-SHOWS_AFTER = 8.0
+SHOWS_AFTER = 6.0
 #: Written as the cause of the accounts that leave without one.
 CAUSELESS = "none"
 #: What the customer writes as the reason, most of the time.
@@ -97,8 +97,8 @@ STATED_REASON = {
 #: Yearly terms: most decide in this many days up to the notice deadline, at this pace; some tell us long before, at that one
 #: (a monthly term's pace is 1 all the time).
 DECISION_DAYS = 45
-DECISION_PACE = 1.5
-EARLY_PACE = 0.18
+DECISION_PACE = 2.0
+EARLY_PACE = 0.12
 #: Days after which a new account may leave, and the ages between which its onboarding can fail.
 SETTLING_DAYS = 20
 ONBOARDING_AGES = (7, 40)
@@ -112,7 +112,7 @@ PRICE_NEWS_PACE = 365 / 40
 CAUSELESS_LEAVES = 0.0050
 CAUSELESS_SHRINKS = 0.003
 #: Relative readiness to leave by month of the year: budgets end in December, July sleeps.
-LEAVING_SEASON = (1.15, 1.0, 1.05, 1.0, 0.95, 1.0, 0.75, 0.9, 1.05, 1.05, 1.05, 1.2)
+LEAVING_SEASON = (1.08, 1.0, 1.02, 1.0, 0.98, 1.0, 0.88, 0.95, 1.02, 1.02, 1.02, 1.08)
 #: A change of seats or add-ons keeps the account from another in the same direction for so many days.
 CHANGE_REST_DAYS = 180
 #: Bounds of the relative change of MRR: seats given up and added, and price rises with and without bad blood.

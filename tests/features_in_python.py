@@ -165,8 +165,8 @@ def tickets(rows: Rows, at: datetime) -> Found:
         resolved = within(rows, "resolved_at", at, 90, skip)
         return mean([(row["resolved_at"] - row["opened_at"]) / timedelta(hours=1) for row in resolved])
 
-    def sentiment(skip: int = 0) -> float:
-        return mean([r["sentiment"] for r in within(rows, "opened_at", at, 90, skip) if r["sentiment"] is not None])
+    def sentiment(length: int = 90, skip: int = 0) -> float:
+        return mean([r["sentiment"] for r in within(rows, "opened_at", at, length, skip) if r["sentiment"] is not None])
 
     recent = within(rows, "opened_at", at, 90)
     return {
@@ -179,8 +179,9 @@ def tickets(rows: Rows, at: datetime) -> Found:
         ),
         "resolution_hours_90d": hours(),
         "resolution_hours_change_90d": hours() - hours(90),
+        "sentiment_30d": sentiment(30),
         "sentiment_90d": sentiment(),
-        "sentiment_change_90d": sentiment() - sentiment(90),
+        "sentiment_change_90d": sentiment() - sentiment(90, 90),
         "urgent_90d": sum(row["priority"] == "Urgent" for row in recent),
         "high_priority_share_90d": mean([row["priority"] in ("high", "Urgent") for row in recent]),
     }
@@ -263,7 +264,15 @@ def relations(touches: Rows, contacts: Rows, at: datetime) -> Found:
     def answered(length: int, skip: int = 0) -> float:
         return mean([row["responded_at"] is not None for row in of(sent, length, skip)])
 
+    def decider_share(length: int) -> float:
+        named = [role[row["contact_id"]] for row in of(touches, length) if row["contact_id"] in role]
+        return mean([held in DECIDERS for held in named])
+
     return {
+        "meetings_30d": len(of(meetings, 30)),
+        "decision_maker_share_30d": decider_share(30),
+        "decision_maker_share_90d": decider_share(90),
+        "outreach_answered_share_30d": answered(30),
         "inbound_30d": len(of(inbound, 30)),
         "inbound_90d": len(of(inbound, 90)),
         "inbound_trend_90d": math.log((len(of(inbound, 90)) + 1) / (len(of(inbound, 90, 90)) + 1)),

@@ -82,7 +82,6 @@ def model(outcome: Outcome, kind: Kind, seed: int = 0) -> OutcomeModel:
         Task(outcome=outcome, horizon_days=HORIZON),
         kind,
         _rows(outcome),
-        gap_days=HORIZON + GRACE,
         product_features=PRODUCT_FEATURES,
         settings=BoosterSettings(rounds=20, learning_rate=0.2),
         seed=seed,
@@ -120,7 +119,7 @@ def test_nothing_that_it_is_given_changes(outcome: Outcome, kind: Kind) -> None:
     found.explain(frame)
     if outcome == "churn":
         found.survival(frame)
-    fit_outcome(Task(outcome=outcome, horizon_days=HORIZON), kind, rows, gap_days=120, settings=BoosterSettings(rounds=2), seed=0)
+    fit_outcome(Task(outcome=outcome, horizon_days=HORIZON), kind, rows, settings=BoosterSettings(rounds=2), seed=0)
     pd.testing.assert_frame_equal(frame, _frame(), check_exact=True)
     pd.testing.assert_frame_equal(rows.frame, _frame(), check_exact=True)
     pd.testing.assert_frame_equal(rows.timeline, before[0], check_exact=True)
@@ -289,7 +288,6 @@ def test_what_a_step_carries_forward_is_needed_even_where_it_does_not_vary(kind:
         Task(outcome="churn", horizon_days=HORIZON),
         kind,
         Rows(fixed, rows.timeline, rows.y, rows.change),
-        gap_days=HORIZON + GRACE,
         settings=BoosterSettings(rounds=5),
     )
     assert set(CARRIED) <= set(found.inputs)

@@ -176,7 +176,7 @@ WINDOWS = [
     *(("touchpoints", f"inbound_{days}d", days, {"direction": "in"}) for days in (30, 90)),
     ("touchpoints", "touchpoints_90d", 90, {}),
     ("touchpoints", "outreach_unanswered_90d", 90, {}),
-    ("touchpoints", "meetings_365d", 365, {"kind": "meeting"}),
+    *(("touchpoints", f"meetings_{days}d", days, {"kind": "meeting"}) for days in (30, 365)),
     *(("outcomes", f"goals_measured_{days}d", days, {}) for days in (90, 365)),
     *(("observations", f"complaints_{days}d", days, {}) for days in (30, 180)),
     *(("observations", f"risks_noted_{days}d", days, {"kind": "risk"}) for days in (30, 180)),

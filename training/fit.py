@@ -1,4 +1,4 @@
-"""Fitting one outcome: rows, landmarks, booster or logistic, and calibration on later data than the fit (domain.md §4)."""
+"""Fitting one outcome: rows, landmarks, booster or logistic, and calibration on other accounts than the fit (domain.md §4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,10 +20,8 @@ from training.settings import Task
 
 Kind = Literal["booster", "logistic"]
 FloatArray = npt.NDArray[np.float64]
-#: The share of the latest dates that calibrates, and how many accounts with the outcome both sides need for it.
-LATER_SHARE = 0.25
-ENOUGH_POSITIVE_ACCOUNTS = 30
-FOLDS = 5
+#: Parts into which the accounts are cut to calibrate.
+FOLDS = 4
 #: A feature's direction is told for churn; expansion is expected to run against it.
 _SIGN = {"churn": 1, "contraction": 1, "expansion": -1}
 
@@ -60,12 +58,6 @@ class Rows:
             self.change[at],
         )
 
-    def known_at(self, instant: pd.Timestamp) -> "Rows":
-        """The rows with nothing settled after `instant`."""
-        known_until = self.timeline["known_until"]
-        known_until = known_until.where(known_until <= instant, instant)
-        return Rows(self.frame, self.timeline.assign(known_until=known_until), self.y, self.change)
-
 
 def usable_columns(frame: pd.DataFrame) -> list[str]:
     """Features that vary in the training rows; the rest has nothing to say."""
@@ -82,15 +74,14 @@ def fit_outcome(
     kind: Kind,
     rows: Rows,
     *,
-    gap_days: int,
     product_features: tuple[str, ...] = (),
     settings: BoosterSettings | None = None,
     seed: int = 0,
 ) -> OutcomeModel:
-    """Fit on all `rows`, calibrated on margins of rows that the calibrating fits had not seen.
+    """Fit on all `rows`, calibrated on margins of accounts that the calibrating fits had not seen (cross-fitting).
 
-    The last quarter of the dates, after a gap of `gap_days` (horizon + grace), calibrates a fit of the earlier ones; where
-    either side has too few accounts with the outcome, folds by account do. The served scorer is then fitted on all rows.
+    Not on later dates: where history is short, the fit before them saw half of it, and its margins are not those of the
+    served scorer, which is fitted on all rows (docs/test-looks.md has both ways measured).
     """
     carried = CARRIED if task.outcome == "churn" else ()
     columns = list(dict.fromkeys((*usable_columns(rows.frame), *carried)))
@@ -119,8 +110,8 @@ def fit_outcome(
         )
 
     margins, labels, unseen, held = [], [], [], []
-    for earlier, part in calibration_parts(rows, horizon_days=task.horizon_days, gap_days=gap_days):
-        raw = model(fit(earlier), Calibrator(), Precision((), (1,)))
+    for kept, part in calibration_parts(rows):
+        raw = model(fit(kept), Calibrator(), Precision((), (1,)))
         margin, y = _margins(task, raw, part)
         margins.append(margin)
         labels.append(y)
@@ -132,19 +123,8 @@ def fit_outcome(
     return model(fit(rows), calibrator, precision)
 
 
-def calibration_parts(rows: Rows, *, horizon_days: int, gap_days: int) -> Iterator[tuple[Rows, Rows]]:
-    """Yield (fitted on, calibrated on): one split in time, or folds by account where history is short.
-
-    What is fitted on knows nothing after the later part's start: neither a window that had not closed by then, whole gap
-    included, nor a step of the hazard past it.
-    """
-    as_of = rows.timeline["as_of"]
-    start = pd.Timestamp(as_of.quantile(1 - LATER_SHARE, interpolation="nearest"))  # type: ignore[arg-type]
-    earlier = rows.take(np.asarray(as_of + pd.Timedelta(days=gap_days) <= start, dtype=bool))
-    later = rows.take(np.asarray(as_of >= start, dtype=bool))
-    if min(earlier.positive_accounts(), later.positive_accounts()) >= ENOUGH_POSITIVE_ACCOUNTS:
-        yield earlier.known_at(start - pd.Timedelta(days=gap_days - horizon_days)), later
-        return
+def calibration_parts(rows: Rows) -> Iterator[tuple[Rows, Rows]]:
+    """Yield (fitted on, calibrated on): folds that keep the rows of an account together."""
     accounts = rows.accounts
     folds = GroupKFold(n_splits=min(FOLDS, len(set(accounts))))
     for kept, held in folds.split(rows.frame, groups=accounts):

@@ -98,7 +98,7 @@ def train_task(
 
     models: dict[Kind, OutcomeModel] = {kind: fit(kind, known) for kind in ("booster", "logistic")}
     p: dict[str, FloatArray] = {kind: model.probability(test.frame) for kind, model in models.items()}
-    p |= _baselines(task, data, known, at, test, test_at, gap_days=task.horizon_days + settings.grace)
+    p |= _baselines(data, known, at, test, test_at)
     decision = gate.decide(
         test.y,
         test.accounts,
@@ -142,7 +142,6 @@ def _fitter(task: Task, data: Dataset, settings: TrainingSettings) -> Callable[[
             task,
             kind,
             rows,
-            gap_days=task.horizon_days + settings.grace,
             product_features=data.product_features,
             settings=settings.booster,
             seed=settings.seed,
@@ -179,14 +178,11 @@ def _labelled(
 
 
 def _baselines(
-    task: Task,
     data: Dataset,
     known: Rows,
     at: npt.NDArray[np.intp],
     test: Rows,
     test_at: npt.NDArray[np.intp],
-    *,
-    gap_days: int,
 ) -> dict[str, FloatArray]:
     """Probabilities of the test rows by each baseline, calibrated as the models are: none may win by the others' neglect."""
 
@@ -194,11 +190,11 @@ def _baselines(
         return baselines.inputs(rows.frame, rows.timeline["as_of"], data.health.iloc[positions])
 
     seen, asked = replace(known, frame=inputs(known, at)), inputs(test, test_at)
-    parts = list(calibration_parts(seen, horizon_days=task.horizon_days, gap_days=gap_days))
+    parts = list(calibration_parts(seen))
     found = {}
     for fit in (baselines.health_score, baselines.recency, baselines.tenure_calendar):
-        margins = [fit(earlier.frame, earlier.y).raw_score(later.frame) for earlier, later in parts]
-        calibrator = Calibrator.fit(np.concatenate(margins), np.concatenate([later.y for _, later in parts]))
+        margins = [fit(kept.frame, kept.y).raw_score(held.frame) for kept, held in parts]
+        calibrator = Calibrator.fit(np.concatenate(margins), np.concatenate([held.y for _, held in parts]))
         found[fit.__name__] = calibrator(fit(seen.frame, seen.y).raw_score(asked))
     return found
 

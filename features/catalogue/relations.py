@@ -62,6 +62,16 @@ def _meeting_counts(name: str, length: int, skip: int = 0) -> list[Count]:
     ]  # fmt: skip
 
 
+def _named_counts(name: str, length: int) -> list[Count]:
+    return [
+        Count(f"named_{name}", "touchpoints", lambda v: v.count(where=within(v, length) & v.contact_role.notnull()), _ROLE),
+        Count(
+            f"deciders_named_{name}", "touchpoints",
+            lambda v: v.count(where=within(v, length) & v.contact_role.isin(DECIDERS)), _ROLE,
+        ),
+    ]  # fmt: skip
+
+
 def _inbound_count(name: str, length: int, skip: int = 0) -> Count:
     return Count(
         f"inbound_{name}", "touchpoints", lambda v: v.count(where=within(v, length, skip=skip) & _inbound(v)), ("direction",)
@@ -73,10 +83,14 @@ COUNTS = [
     _inbound_count("30d", 30),
     _inbound_count("90d", 90),
     _inbound_count("90d_before", 90, 90),
+    _meeting_counts("30d", 30)[0],
     *_meeting_counts("90d", 90),
     *_meeting_counts("365d", 365),
     _meeting_counts("90d_before", 90, 90)[1],
     Count("trainings_365d", "touchpoints", lambda v: v.count(where=within(v, 365) & v.kind.isin(("training", "webinar")))),
+    *_named_counts("30d", 30),
+    *_named_counts("90d", 90),
+    *_outreach_counts("30d", 30),
     *_outreach_counts("90d", 90),
     *_outreach_counts("90d_before", 90, 90),
     *_outreach_counts("365d", 365),
@@ -126,6 +140,8 @@ _left = _feature("contacts", "champion_left")
 FEATURES = [
     _touch("touchpoints_90d", "touchpoints", 90, 0, "touchpoints in 90 days", "kontaktia 90 päivässä",
            as_float("touches_90d")),
+    _touch("meetings_30d", "meetings", 30, 0, "meetings and calls in 30 days", "tapaamista ja puhelua 30 päivässä",
+           as_float("meetings_30d")),
     _touch("meetings_90d", "meetings", 90, 0, "meetings and calls in 90 days", "tapaamista ja puhelua 90 päivässä",
            as_float("meetings_90d")),
     _touch("meetings_365d", "meetings", 365, 0, "meetings and calls in a year", "tapaamista ja puhelua vuodessa",
@@ -144,6 +160,8 @@ FEATURES = [
            lambda c: (c.outreach_90d - c.outreach_answered_90d).cast("float64")),
     _touch("outreach_unanswered_run", "messages", None, 0, "messages without an answer since the last one answered",
            "viestiä peräkkäin vailla vastausta", as_float("outreach_unanswered_run")),
+    _touch("outreach_answered_share_30d", "share", 30, -1, "share of messages answered in 30 days",
+           "viesteistä vastattu 30 päivässä", lambda c: ratio(c.outreach_answered_30d, c.outreach_30d)),
     _touch("outreach_answered_share_90d", "share", 90, -1, "share of messages answered in 90 days",
            "viesteistä vastattu 90 päivässä", lambda c: ratio(c.outreach_answered_90d, c.outreach_90d)),
     _touch("outreach_answered_share_365d", "share", 365, -1, "share of messages answered in a year",
@@ -166,6 +184,10 @@ FEATURES = [
                  as_float("roles_met_90d")),
     _stakeholder("decision_makers_met_90d", "contacts", 90, 0, "decision makers met in 90 days",
                  "tavattua päättäjää 90 päivässä", as_float("deciders_met_90d")),
+    _stakeholder("decision_maker_share_30d", "share", 30, 0, "share of touchpoints in 30 days with a decision maker",
+                 "kontakteista päättäjän kanssa 30 päivässä", lambda c: ratio(c.deciders_named_30d, c.named_30d)),
+    _stakeholder("decision_maker_share_90d", "share", 90, 0, "share of touchpoints in 90 days with a decision maker",
+                 "kontakteista päättäjän kanssa 90 päivässä", lambda c: ratio(c.deciders_named_90d, c.named_90d)),
     _stakeholder("decision_maker_meetings_change_90d", "meetings", 180, 0,
                  "more meetings with decision makers than in the 90 days before",
                  "päättäjätapaamista enemmän kuin edellisinä 90 päivänä",

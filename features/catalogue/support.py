@@ -96,6 +96,7 @@ COUNTS = [
     _happened("escalated", 365),
     _of_priority("urgent", URGENT),
     _of_priority("high", HIGH),
+    *_sentiment_counts("30d", 30),
     *_sentiment_counts("90d", 90),
     *_sentiment_counts("90d_before", 90, 90),
     *(_notes(name, kind, length) for name, kind, lengths in _NOTES for length in lengths),
@@ -189,6 +190,10 @@ FEATURES = [
     _support(
         "high_priority_share_90d", "share", 90, 1, "share of tickets of high priority in 90 days",
         "tukipyynnöistä korkean prioriteetin 90 päivässä", lambda c: ratio(c.tickets_high_90d, c.tickets_90d),
+    ),
+    _support(
+        "sentiment_30d", "−1…1", 30, -1, "mean sentiment of tickets in 30 days", "tukipyyntöjen sävy 30 päivässä",
+        lambda c: _sentiment(c, "30d"),
     ),
     _support(
         "sentiment_90d", "−1…1", 90, -1, "mean sentiment of tickets in 90 days", "tukipyyntöjen sävy 90 päivässä",
