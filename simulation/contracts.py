@@ -23,7 +23,7 @@ from simulation.world import (
 
 #: Effect of a cause at full strength on the logarithm of the number of active users.
 _FEWER_USERS = {
-    "usage_decline": -2.5,
+    "usage_decline": -2.2,
     "failed_onboarding": -1.0,
     "champion_left": -0.4,
     "value_not_reached": -0.3,
@@ -60,7 +60,7 @@ def goal_progress(history: History, rng: np.random.Generator) -> np.ndarray:
     population = history.population
     day = np.arange(population.clock.weeks)[None, :] * 7 - population.created[:, None]
     level = np.clip(rng.normal(0.97, 0.12, len(population)) + 0.06 * population.quality, 0.3, 1.4)[:, None]
-    pace = rng.uniform(60, 150, len(population))[:, None]
+    pace = rng.uniform(40, 110, len(population))[:, None]
     reached = level * (1 - np.exp(-np.maximum(day, 0) / pace))
     return reached * (1 - 0.85 * history.signals["value_not_reached"] - 0.25 * history.signals["failed_onboarding"])
 

@@ -127,7 +127,7 @@ def live(population: Population, rng: np.random.Generator) -> tuple[History, Cou
     count, clock = len(population), population.clock
     shape = (len(CAUSES), count)
     course = Course(population, np.exp(rng.normal(-0.125, 0.5, shape)), HORIZON_DAYS)
-    loud = np.clip(rng.lognormal(-0.02, 0.2, shape), 0.4, 1.4).astype(np.float32)
+    loud = np.clip(rng.lognormal(-0.01, 0.15, shape), 0.5, 1.4).astype(np.float32)
     effects = _effects(shape, rng)
     now = _beginning(population)
     weekly = np.zeros((len(CAUSES) + 1, count, clock.weeks), dtype=np.float32)

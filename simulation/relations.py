@@ -120,7 +120,7 @@ def touchpoints(history: History, employed: Contacts, rng: np.random.Generator) 
     seen = np.maximum(signals["usage_decline"], np.maximum(signals["support_trouble"], signals["failed_onboarding"]))
     reacted = np.concatenate([np.zeros((len(population), 3), dtype=np.float32), seen[:, :-3]], axis=1)[:, : clock.weeks]
     parts = []
-    reached = (1 - 0.95 * signals["silence"]) * (1 - 0.2 * signals["champion_left"])
+    reached = (1 - 0.97 * signals["silence"]) * (1 - 0.2 * signals["champion_left"])
     qbr = np.where(population.size[:, None] > 0, 0.05, 0.0) * reached
     for direction, rate, kinds, shares in (
         ("out", usual * (1 + 1.2 * reacted), _KINDS, _KIND_SHARES),
@@ -136,7 +136,7 @@ def touchpoints(history: History, employed: Contacts, rng: np.random.Generator) 
     felt = weekly(reached, account, day)
     attended = rows["kind"].isin(_ATTENDED).to_numpy()
     held = ~attended | (rng.random(len(rows)) < np.maximum(felt, 0.08))
-    answered = rng.random(len(rows)) < 0.88 * felt * (1 - 0.2 * weekly(seen, account, day))
+    answered = rng.random(len(rows)) < 0.92 * felt * (1 - 0.2 * weekly(seen, account, day))
     replied = np.where(attended, day, np.where(answered, day + rng.lognormal(np.log(0.4), 1.0, len(rows)), np.nan))
     replied = np.where(rows["direction"] == "out", replied, np.nan)
     unmet = rng.random(len(rows)) < 1.6 * weekly(signals["decision_maker_not_met"], account, day)
@@ -170,7 +170,7 @@ def _kick_offs(history: History, rng: np.random.Generator) -> pd.DataFrame:
 def outcomes(history: History, contracts: Contracts, rng: np.random.Generator) -> pd.DataFrame:
     """Return the `outcomes` table: one to three own goals per account, measured about monthly, with noise."""
     population, clock = history.population, history.population.clock
-    goals = rng.integers(1, 4, len(population))
+    goals = rng.integers(2, 4, len(population))
     account = np.repeat(np.arange(len(population)), goals)
     number = np.arange(len(account)) - np.repeat(np.cumsum(goals) - goals, goals)
     shift = rng.integers(0, len(_GOALS), len(population))

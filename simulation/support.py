@@ -40,7 +40,7 @@ def tickets(history: History, contracts: Contracts, rng: np.random.Generator) ->
     clock = history.population.clock
     trouble = history.signals["support_trouble"]
     new = np.exp(-np.maximum(np.arange(clock.weeks)[None, :] * 7 - history.population.created[:, None], 0) / 60)
-    rate = 0.08 * np.sqrt(contracts.users) * (1 + 1.5 * new + 8 * trouble)
+    rate = 0.09 * np.sqrt(contracts.users) * (1 + 1.5 * new + 8 * trouble)
     account, opened = happenings(history, rate, rng)
     order = np.argsort(opened, kind="stable")
     account, opened = account[order], opened[order]

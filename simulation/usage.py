@@ -10,15 +10,13 @@ import pyarrow.compute as pc
 from simulation.contracts import Contracts
 from simulation.draws import happenings, late, working_hours
 from simulation.history import History
-from simulation.world import CANCELLATION_PAGE, FEATURES
+from simulation.world import CANCELLATION_PAGE, FEATURES, SIZES
 
 #: Users drawn at once: bounds the memory of one (users, days) matrix.
 _BATCH = 3_000
 _WEEKDAY = np.array([1.0, 1.05, 1.05, 1.0, 0.85, 0.07, 0.05])
 #: Rows that reach the source a day or more after the event.
 _LATE_SHARE = 0.03
-#: Share of working days on which an engaged user of a middling account uses the product.
-_HABIT = 0.28
 #: Twenty million rows in wide integers would take gigabytes.
 _COMPACT = {"account": np.int32, "rank": np.int16, "day": np.int16, "feature": np.int8}
 
@@ -73,14 +71,15 @@ def _activity(history: History, contracts: Contracts, rng: np.random.Generator) 
     """Add to the causes what has none: slow drifts that come back, short dips, and the first weeks of a new account."""
     population, clock = history.population, history.population.clock
     shape = (len(population), clock.weeks)
-    drift = rng.normal(0, 0.035, shape).cumsum(axis=1)
+    drift = rng.normal(0, 0.028, shape).cumsum(axis=1)
     drift -= np.linspace(0, 1, clock.weeks)[None, :] * drift[:, -1:]
-    dips = (rng.random(shape) < 0.010) * rng.uniform(0.2, 0.9, shape)
+    dips = (rng.random(shape) < 0.007) * rng.uniform(0.2, 0.9, shape)
     dips[:, 1:] = np.maximum(dips[:, 1:], dips[:, :-1])
     settling = np.clip((np.arange(clock.weeks)[None, :] * 7 - population.created[:, None]) / 50, 0.25, 1)
     full = contracts.seats
     users = contracts.users * np.exp(0.35 * drift) * (1 - dips) * settling
-    habit = np.clip(rng.lognormal(np.log(_HABIT) + 0.08 * population.quality, 0.3), 0.06, 0.5)
+    usual = np.array([size.habit for size in SIZES])[population.size]
+    habit = np.clip(usual * rng.lognormal(0.08 * population.quality, 0.4), 0.06, 0.7)
     decline, stalled = history.signals["usage_decline"], history.signals["failed_onboarding"]
     adopted = rng.random((len(population), len(FEATURES))) < 0.72
     share = np.array([feature.share for feature in FEATURES])

@@ -98,7 +98,7 @@ def invoices(history: History, subscriptions: pd.DataFrame, rng: np.random.Gener
     rows = months[(months["day"] >= 0) & (months["day"] < history.end[account])].sort_values("day", kind="stable")
     account, issued = rows["account"].to_numpy(), rows["day"].to_numpy() + 0.25
     due = issued + np.where(population.size[account] == len(SIZES) - 1, 30, 14)
-    slow = rng.gamma(1.2, 4.0, len(population))
+    slow = rng.gamma(1.2, 2.5, len(population))
     paid = np.maximum(due + rng.normal(-5, 4, len(rows)) + slow[account] * (rng.random(len(rows)) < 0.4), issued + 0.5)
     paid = _held_back(account, paid, history.of("payment_trouble"), rng)
     running = pd.DataFrame({"account_id": population.ids[account], "issued_at": clock.times(issued)})

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 class Size:
     """A class of customers: its share of accounts, seats (log-uniform between the bounds) and habits.
 
-    `touches` is our outreach per week, `base_use` the share of an engaged user's working days with use.
+    `touches` is our outreach per week, `habit` the share of working days on which an engaged user of a middling account uses
+    the product.
     """
 
     name: str
@@ -18,12 +19,13 @@ class Size:
     addon_share: float
     touches: float
     contacts: int
+    habit: float
 
 
 SIZES = (
-    Size("small", 0.58, (3, 10), 0.40, 30, 0.15, 1.20, 3),
-    Size("mid", 0.31, (10, 60), 0.65, 60, 0.30, 1.50, 4),
-    Size("large", 0.11, (60, 300), 0.85, 90, 0.50, 2.00, 6),
+    Size("small", 0.58, (3, 10), 0.40, 30, 0.15, 1.20, 3, 0.40),
+    Size("mid", 0.31, (10, 60), 0.65, 60, 0.30, 1.50, 4, 0.32),
+    Size("large", 0.11, (60, 300), 0.85, 90, 0.50, 2.00, 6, 0.17),
 )
 
 #: Plan → list price per seat and month (EUR), in the order of SIZES: the plan a size usually takes.
@@ -57,15 +59,15 @@ class Cause:
 
 
 CAUSES = (
-    Cause("usage_decline", "usage_decline", 0.125, 55, 140, 0.34, 0.22),
-    Cause("champion_left", "champion_left", 0.125, 40, 140, 0.30, 0.08),
-    Cause("support_trouble", "support_friction", 0.125, 50, 125, 0.34, 0.06),
-    Cause("price_increase", "price_pressure", 0.105, 35, 125, 0.30, 0.14),
-    Cause("value_not_reached", "value_unproven", 0.115, 60, 150, 0.31, 0.12),
-    Cause("silence", "silence", 0.125, 55, 140, 0.30, 0.05),
-    Cause("decision_maker_not_met", "stakeholder_gap", 0.13, 60, 150, 0.28, 0.05),
-    Cause("failed_onboarding", "onboarding_stalled", 1.5, 25, 130, 0.28, 0.08),
-    Cause("payment_trouble", "payment_trouble", 0.09, 40, 70, 0.28, 0.04),
+    Cause("usage_decline", "usage_decline", 0.095, 75, 230, 0.26, 0.18),
+    Cause("champion_left", "champion_left", 0.095, 60, 230, 0.23, 0.08),
+    Cause("support_trouble", "support_friction", 0.095, 70, 210, 0.26, 0.06),
+    Cause("price_increase", "price_pressure", 0.09, 50, 210, 0.24, 0.14),
+    Cause("value_not_reached", "value_unproven", 0.09, 80, 240, 0.24, 0.12),
+    Cause("silence", "silence", 0.095, 75, 230, 0.23, 0.05),
+    Cause("decision_maker_not_met", "stakeholder_gap", 0.10, 80, 240, 0.22, 0.05),
+    Cause("failed_onboarding", "onboarding_stalled", 1.4, 30, 150, 0.26, 0.08),
+    Cause("payment_trouble", "payment_trouble", 0.08, 60, 100, 0.26, 0.04),
 )
 CAUSE_INDEX = {cause.name: index for index, cause in enumerate(CAUSES)}
 #: Share of episodes that are severe, and the strength of the others: of what they do, and of what shows of them.
@@ -73,9 +75,9 @@ SEVERE_SHARE = 0.5
 MILD = 0.4
 MILD_SHOWS = 0.6
 #: How much of its acute self a cause shows while it brews.
-BREWING_SHOWS = 0.7
+BREWING_SHOWS = 0.8
 #: Share of brewing episodes, per day, that come to nothing.
-COMES_TO_NOTHING = 1 / 120
+COMES_TO_NOTHING = 1 / 150
 #: Days in which what shows of a cause follows two thirds of the way.
 SHOWS_AFTER = 6.0
 #: Written as the cause of the accounts that leave without one.
@@ -120,7 +122,7 @@ FEWER_SEATS = (0.68, 0.86)
 MORE_SEATS = (1.10, 1.40)
 PRICE_RISE = (1.06, 1.12)
 #: Share of anniversaries with such a rise that the customer accepts; the others bring up to INDEXATION.
-ACCEPTED_RISE = 0.15
+ACCEPTED_RISE = 0.08
 INDEXATION = 0.03
 #: What a won offer adds to MRR where the account has the add-on already (a larger package of it).
 ADDON_AGAIN = 0.10
