@@ -148,6 +148,7 @@ def usage(rows: Rows, tenure: float, at: datetime) -> Found:
         "events_trend_30d": math.log((events(30) + 1) / (events(30, 30) + 1)),
         "events_trend_7d": against(7, 23),
         "events_trend_30d_of_210d": against(30, 180),
+        "events_trend_90d_of_365d": against(90, 275),
         "active_users_30d": max(len(users), *(row["users"] or 0 for row in recent), 0),
         "active_days_30d": sum(day in active for day in range(30)),
         "active_weeks_90d": sum(any(day in active for day in range(7 * week, 7 * week + 7)) for week in range(13)),

@@ -38,7 +38,7 @@ UNASKED = {
     *("outreach_answered_share_365d", "outreach_answered_change_90d", "days_since_reply"),
     *("decision_maker_meetings_share_365d", "days_since_decision_maker_met", "days_without_champion"),
     *("offers_won_share_365d", "days_since_offer_decided", "days_since_play"),
-    *("events_trend_7d", "events_trend_30d_of_210d"),  # a customer of five days has no earlier period
+    *("events_trend_7d", "events_trend_30d_of_210d", "events_trend_90d_of_365d"),  # a customer of five days has no earlier period
 }
 AT = pd.Timestamp("2025-06-10 09:00")
 

@@ -132,14 +132,16 @@ def _feature(source: str, driver: str) -> Callable[[str, str, int | None, int, s
 
 
 _touch = _feature("touchpoints", "silence")
+#: How often we are in touch says what we did: that the customer is silent, its answers say.
+_ours = _feature("touchpoints", "tenure_and_profile")
 _stakeholder = _feature("touchpoints", "stakeholder_gap")
 _known = _feature("contacts", "stakeholder_gap")
 _left = _feature("contacts", "champion_left")
 
 # What our own people do carries no direction: they call those they worry about (domain.md §4).
 FEATURES = [
-    _touch("touchpoints_90d", "touchpoints", 90, 0, "touchpoints in 90 days", "kontaktia 90 päivässä",
-           as_float("touches_90d")),
+    _ours("touchpoints_90d", "touchpoints", 90, 0, "touchpoints in 90 days", "kontaktia 90 päivässä",
+          as_float("touches_90d")),
     _touch("meetings_30d", "meetings", 30, 0, "meetings and calls in 30 days", "tapaamista ja puhelua 30 päivässä",
            as_float("meetings_30d")),
     _touch("meetings_90d", "meetings", 90, 0, "meetings and calls in 90 days", "tapaamista ja puhelua 90 päivässä",
@@ -174,8 +176,8 @@ FEATURES = [
     _touch("days_since_reply", "days", None, 0, "days since the last answer to a message",
            "päivää edellisestä vastauksesta viestiin",
            lambda c: days(c.as_of - c.reply_at)),
-    _touch("days_since_touch", "days", None, 0, "days since the last touchpoint", "päivää edellisestä kontaktista",
-           lambda c: days(c.touch_age)),
+    _ours("days_since_touch", "days", None, 0, "days since the last touchpoint", "päivää edellisestä kontaktista",
+          lambda c: days(c.touch_age)),
     _touch("days_since_meeting", "days", None, 0, "days since the last meeting or call",
            "päivää edellisestä tapaamisesta tai puhelusta", lambda c: days(c.meeting_age)),
     _stakeholder("contacts_met_90d", "contacts", 90, 0, "people met in 90 days", "tavattua henkilöä 90 päivässä",

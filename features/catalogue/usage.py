@@ -123,6 +123,7 @@ COUNTS = [
     *_window_counts("30d_before", 30, 30),
     *_window_counts("90d_before", 90, 90),
     Count("events_180d_before", SOURCE, lambda v: v.quantity.sum(where=within(v, 180, skip=30))),
+    Count("events_275d_before", SOURCE, lambda v: v.quantity.sum(where=within(v, 275, skip=90))),
     _breadth("30d", 30),
     _breadth("90d", 90),
     _breadth("30d_before", 30, 30),
@@ -240,6 +241,11 @@ FEATURES = [
         "events_trend_30d_of_210d", "log ratio", 210, "usage_decline",
         "change of use, the last 30 days against the 180 before", "käytön muutos, viimeiset 30 päivää edellisiin 180:een",
         lambda c: _trend(c, c.events_30d, 30, c.events_180d_before, 180),
+    ),
+    _usage(
+        "events_trend_90d_of_365d", "log ratio", 365, "usage_decline",
+        "change of use, the last 90 days against the rest of the year", "käytön muutos, viimeiset 90 päivää muuhun vuoteen",
+        lambda c: _trend(c, c.events_90d, 90, c.events_275d_before, 275),
     ),
     _usage(
         "events_trend_30d", "log ratio", 60, "usage_decline", "change of use, the last 30 days against the 30 before",
