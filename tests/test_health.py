@@ -121,7 +121,7 @@ def test_silence_is_evidence_and_only_the_unasked_is_missing():
 def test_no_tickets_earn_nothing_without_use():
     unused = account(active_days_30d=0)
     found = score(unused, ALL).points.iloc[0]
-    assert found[["tickets_per_user_90d", "reopened_90d", "escalated_90d", "events_trend_30d"]].tolist() == [0] * 4
+    assert found[["tickets_per_user_90d", "reopened_90d", "escalated_90d", "events_trend_30d_of_210d"]].tolist() == [0] * 4
     unknown = score(unused, {"tickets"}).points.iloc[0]
     assert unknown["reopened_90d"] == 100
 
@@ -151,7 +151,7 @@ def test_nothing_connected_is_no_score_with_its_reason():
     [
         ({"notice_given": 1}, ALL, 19, "notice_given"),
         ({"notice_given": 1}, ALL - {"subscriptions"}, 100, None),
-        ({"overdue_days_max": 60}, ALL, 96, None),
+        ({"overdue_days_max": 60}, ALL, 94, None),
         ({"overdue_days_max": 60.5}, ALL, 49, "invoice_overdue_60"),
         ({"overdue_days_max": 61, "notice_given": 1}, ALL, 19, "notice_given"),
         ({"days_since_active_user": 30}, ALL, 49, "no_active_user_30"),
@@ -169,8 +169,8 @@ def test_exceptions_cap_the_total(values, connected, total, bound_by):
 def test_an_old_answer_weighs_less():
     fresh = only(account(nps_last=0), {"surveys"})["component_feedback"]
     old = only(account(nps_last=0, nps_age_days=90), {"surveys"})["component_feedback"]
-    assert fresh == pytest.approx(100 * 40 / 75)
-    assert old == pytest.approx(100 * 40 / 57.5)
+    assert fresh == pytest.approx(100 * 30 / 55)
+    assert old == pytest.approx(100 * 30 / 42.5)
 
 
 @settings(max_examples=50, deadline=None)
@@ -216,7 +216,7 @@ def test_measures_are_listed_costliest_first():
     assert long.columns.tolist() == ["row", "feature", "points", "weight", "lost"]
     first = long[long["row"] == 0]
     assert first["feature"].iloc[:2].tolist() == ["seat_use_30d", "csat_last"]
-    assert first["lost"].iloc[0] == pytest.approx(0.3 * 0.3 * 60)
+    assert first["lost"].iloc[0] == pytest.approx(0.3 * 0.25 * (100 - 160 / 3))
     assert "complaints_180d" not in set(first["feature"])
     assert long[long["row"] == 1]["lost"].sum() == 0
 
