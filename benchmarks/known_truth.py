@@ -158,7 +158,7 @@ def judge(
     except ValueError as error:
         raise Unmeasurable(str(error)) from error
     stage("training")
-    fitted = train_task(tables, data, task, data_until=until, settings=settings)
+    fitted = train_task(tables, data, task, data_until=until, settings=settings, refit=False)
     state = fitted.record["gate"]["state"]
     if fitted.test.empty:
         raise Unmeasurable(f"nothing to test ({state}: {fitted.record['gate']['reasons']}): simulate more accounts or months")

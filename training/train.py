@@ -62,9 +62,15 @@ def train(
 
 
 def train_task(
-    tables: Mapping[str, Any], data: Dataset, task: Task, *, data_until: pd.Timestamp, settings: TrainingSettings
+    tables: Mapping[str, Any],
+    data: Dataset,
+    task: Task,
+    *,
+    data_until: pd.Timestamp,
+    settings: TrainingSettings,
+    refit: bool = True,
 ) -> Fitted:
-    """Fit before the test, test, gate; refit on all matured rows where the gate lets a model serve."""
+    """Fit before the test, test, gate; refit on all matured rows where the gate lets a model serve, unless told not to."""
     dates = snapshot_dates(data.spine["as_of"].min(), data_until, settings)
     test_from, test_to = test_period(dates, data_until, task.horizon_days, settings)
     known, at = _labelled(tables, data, task, min(test_from, data_until), settings)
@@ -111,7 +117,7 @@ def train_task(
     figures = {name: metrics.evaluate(test.y, values, test.accounts, seed=settings.seed) for name, values in p.items()}
     serving: Kind = "logistic" if decision.serves == "logistic" else "booster"
     # What was tested saw nothing of the test; what serves is fitted again on all that has matured since.
-    model = models[serving] if decision.serves == "health_score" else fit(serving, later)
+    model = fit(serving, later) if refit and decision.serves != "health_score" else models[serving]
     model = replace(model, event=settings.event)
     record = fields | {
         "test": _extent(test, test_from, test_to) | figures.pop("booster"),
