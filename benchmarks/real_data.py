@@ -65,7 +65,7 @@ def measure(protocol: Protocol, seeds: int) -> dict[str, Any]:
     records = []
     for seed in range(seeds):
         seeded = settings.model_copy(update={"seed": seed})
-        records.append(train_task(source.tables, data, task, data_until=until, settings=seeded).record)
+        records.append(train_task(source.tables, data, task, data_until=until, settings=seeded, refit=False).record)
         if seed == 0:
             once = time.perf_counter() - began
     test = records[0]["test"]
