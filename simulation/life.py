@@ -270,7 +270,7 @@ def _change(day: int, now: _Now, staying: npt.NDArray[np.bool_], rates: Rates, r
 
     rises = staying & (rates.rise > 0) & (rng.random(count) < ACCEPTED_RISE)
     who = np.flatnonzero(rises)
-    now.note("changes", who, day=day, kind="price", ratio=1 + rng.uniform(*PRICE_RISE, len(who)).round(3))
+    now.note("changes", who, day=day, kind="price", ratio=rng.uniform(*PRICE_RISE, len(who)).round(3))
 
 
 def _step(day: int, now: _Now, staying: npt.NDArray[np.bool_], rates: Rates, rng: np.random.Generator) -> None:
@@ -293,7 +293,7 @@ def _step(day: int, now: _Now, staying: npt.NDArray[np.bool_], rates: Rates, rng
         now.note(kind, who, cause=cause, day=day, severe=severe[where])
     if day >= 0:
         who = np.flatnonzero(begins[_PRICE])
-        now.note("changes", who, day=day, kind="price", ratio=1 + rng.uniform(*PRICE_RISE, len(who)).round(3))
+        now.note("changes", who, day=day, kind="price", ratio=rng.uniform(*PRICE_RISE, len(who)).round(3))
     now.shows += (_SHOWS[now.state].astype(np.float32) - now.shows) / np.float32(SHOWS_AFTER)
 
     draw_growth = rng.random((2, shape[1]))
