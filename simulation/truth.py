@@ -2,7 +2,8 @@
 
 Causes are independent of each other given an account's traits, so the chance that none of them makes it leave is a product,
 and each factor comes from a backward recursion over five states. A second recursion that also stops at contractions, and a
-third that stops at price rises, give by inclusion and exclusion how MRR ends (domain.md §2, Labels).
+third that stops at price rises, give by inclusion and exclusion how MRR ends (domain.md §2, Labels). One approximation: who
+gives up seats and meets a price rise counts as contracted, as if the rise could never make up for the seats.
 """
 
 import numpy as np

@@ -16,7 +16,7 @@ from simulation.history import History
 from simulation.life import live
 from simulation.population import Clock, populate
 from simulation.truth import STATES
-from simulation.world import CAUSELESS, CAUSES, PLAY_FOR
+from simulation.world import ADDON_AGAIN, CAUSELESS, CAUSES, INDEXATION, PLAY_FOR, PRICE_RISE
 
 MONTHS = 24
 HORIZON = pd.Timedelta(days=90)
@@ -155,6 +155,15 @@ def test_a_notice_comes_before_the_deadline_and_stands_on_every_product(company:
     unpaid = rows[rows["voluntary"] == False]  # noqa: E712 (three-valued)
     assert len(unpaid) > 0
     assert unpaid["cancelled_at"].isna().all()
+
+
+def test_prices_rise_by_what_the_world_says(company: Company) -> None:
+    rows = company.tables["subscriptions"].sort_values("started_at", kind="stable")
+    price = rows["mrr"] / rows["seats"]
+    rises = price / price.groupby([rows["account_id"], rows["product"]]).shift()
+    # A rise may fall on the day of an indexation or of a larger package; rounding to the cent moves a small price.
+    assert rises.max() < PRICE_RISE[1] * (1 + INDEXATION) * (1 + ADDON_AGAIN) + 0.01
+    assert (rises > PRICE_RISE[0]).any()
 
 
 def test_invoices_bill_what_runs(company: Company) -> None:
