@@ -19,6 +19,7 @@ from benchmarks.known_truth import KEY, FloatArray, Judged, Unmeasurable, judge,
 from features.catalogue import DRIVERS, catalog
 from kunto.console import Watch, print_json, watching
 from models.explain import reasons
+from simulation.world import CAUSES
 from training import metrics
 
 ACCOUNTS, MONTHS, SEED = 10_000, 24, 1
@@ -27,8 +28,8 @@ BINS = 20
 NO_CAUSE = "tenure_and_profile"
 #: The columns of the table over several seeds.
 COLUMNS = (
-    *("auc", "oracle_auc", "skill", "recency_auc", "best_single_feature_auc", "health_auc", "logistic_auc", "base_rate"),
-    *("log_loss", "base_rate_log_loss", "ece", "calibration_slope", "interval_coverage", "interval_width"),
+    *("auc", "oracle_auc", "skill", "recency_auc", "best_single_feature_auc", "logistic_auc", "health_auc", "health_separation"),
+    *("base_rate", "log_loss", "base_rate_log_loss", "ece", "calibration_slope", "interval_coverage", "interval_width"),
     *("cause_hit_rate", "cause_hit_constant"),
 )
 
@@ -202,6 +203,20 @@ def over_seeds(found: Sequence[dict[str, Any]]) -> str:
     return markdown(["seed", *COLUMNS], rows)
 
 
+def causes_over_seeds(found: Sequence[dict[str, Any]]) -> str:
+    """Return the Markdown table of the causes over all seeds: driver, share of the departures told, and how often by name."""
+    told = pd.DataFrame([{"cause": cause} | figures for one in found for cause, figures in one["causes"].items()])
+    told["hits"] = told["departures"] * told["hit_rate"]
+    each = told.groupby("cause")[["departures", "hits"]].sum().reindex([cause.name for cause in CAUSES], fill_value=0)
+    shares, rates = each["departures"] / each["departures"].sum(), each["hits"] / each["departures"]
+    rows = [
+        [cause.name, cause.driver, float(shares[cause.name]), _number(float(rates[cause.name]))]
+        for cause in CAUSES
+        if each["departures"][cause.name]
+    ]
+    return markdown(["cause", "driver", "share of caused departures", "hit rate"], rows)
+
+
 def positive(text: str) -> int:
     """Read an argument that is a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
@@ -228,7 +243,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.json:
         print_json(found if options.seeds else found[0])
     elif options.seeds:
-        print(over_seeds(found))
+        print(over_seeds(found), causes_over_seeds(found), sep="\n\n")
     else:
         for name, value in found[0].items():
             print(f"{name:24} {json.dumps(value) if isinstance(value, dict) else value}")

@@ -82,6 +82,15 @@ def test_several_seeds_make_a_table_with_their_mean() -> None:
     assert [row[head.index("cause_hit_rate")] for row in rows] == ["0.250", "–", "0.250"]
 
 
+def test_causes_are_counted_over_all_seeds() -> None:
+    one = {"causes": {"silence": {"departures": 3, "hit_rate": 1.0}, "payment_trouble": {"departures": 1, "hit_rate": 0.0}}}
+    two = {"causes": {"silence": {"departures": 1, "hit_rate": 0.0}}}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in oracle.causes_over_seeds([one, two]).splitlines()[2:]
+    ]
+    assert rows == [["silence", "silence", "0.800", "0.750"], ["payment_trouble", "payment_trouble", "0.200", "0.000"]]
+
+
 # On a company
 
 
