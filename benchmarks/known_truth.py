@@ -96,7 +96,7 @@ def simulated(accounts: int, months: int, seed: int) -> Iterator[KnownCompany]:
         command = [sys.executable, "-c", _SIMULATE, folder, str(accounts), str(months), str(seed)]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise Unmeasurable(done.stderr.strip().rpartition("\n")[2])
+            raise Unmeasurable(done.stderr.strip().rpartition("\n")[2].removeprefix("ValueError: "))
         with opened(Path(folder), pd.Timestamp(done.stdout.strip())) as company:
             yield company
 
@@ -161,7 +161,9 @@ def judge(
     fitted = train_task(tables, data, task, data_until=until, settings=settings, refit=False)
     state = fitted.record["gate"]["state"]
     if fitted.test.empty:
-        raise Unmeasurable(f"nothing to test ({state}: {fitted.record['gate']['reasons']}): simulate more accounts or months")
+        # The last sentence says what serves, which is not asked here.
+        why = " ".join(fitted.record["gate"]["reasons"][:-1]) or state
+        raise Unmeasurable(f"nothing to test: {why} Simulate more accounts or months")
     rows = beside_truth(fitted.test, company.risk[company.risk["horizon_days"] == task.horizon_days], fitted.record["test"])
     if rows["drawn"].all() or not rows["drawn"].any():
         raise Unmeasurable(f"the {len(rows)} test rows drew one class only: simulate more accounts")

@@ -1,11 +1,11 @@
-"""`python -m benchmarks.oracle [--json]`: the churn model against a truth that is known, on a freshly simulated company.
+"""`python -m benchmarks.oracle`: the churn model against a truth that is known, on a freshly simulated company.
 
 Everything is measured on the test period of churn at 90 days, on labels drawn from the true probabilities, with the model that
-was fitted before that period; the oracle is that true probability itself. `--seeds 1 2 3` prints a Markdown table.
+was fitted before that period; the oracle is that true probability itself. The default size takes some six minutes and 6 GB of
+memory a company; 1,000 accounts one minute and 1 GB.
 """
 
 import argparse
-import json
 import resource
 import sys
 import time
@@ -224,15 +224,27 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def plain(value: Any) -> str:
+    """Return a figure for people: four places, parts after commas.
+
+    >>> plain({"at_risk": {"rows": 3, "churn_rate": 1 / 3}})
+    'at_risk (rows 3, churn_rate 0.3333)'
+    """
+    if isinstance(value, dict):
+        parts = [f"{name} ({plain(part)})" if isinstance(part, dict) else f"{name} {plain(part)}" for name, part in value.items()]
+        return ", ".join(parts)
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the figures: JSON (one object; a list with --seeds), or for people a line each, or a table over seeds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--accounts", type=positive, default=ACCOUNTS)
-    parser.add_argument("--months", type=positive, default=MONTHS)
+    parser.add_argument("--accounts", type=positive, default=ACCOUNTS, help=f"how many there ever are; default: {ACCOUNTS}")
+    parser.add_argument("--months", type=positive, default=MONTHS, help=f"of history; default: {MONTHS}")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--seed", type=int, help=f"default: {SEED}")
-    which.add_argument("--seeds", type=int, nargs="+", metavar="SEED")
-    parser.add_argument("--json", action="store_true")
+    which.add_argument("--seeds", type=int, nargs="+", metavar="SEED", help="one company each; prints tables in Markdown")
+    parser.add_argument("--json", action="store_true", help="one object, or with --seeds a list")
     options = parser.parse_args(arguments)
     seeds = options.seeds or [SEED if options.seed is None else options.seed]
     try:
@@ -246,7 +258,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(over_seeds(found), causes_over_seeds(found), sep="\n\n")
     else:
         for name, value in found[0].items():
-            print(f"{name:24} {json.dumps(value) if isinstance(value, dict) else value}")
+            print(f"{name:24} {plain(value)}")
 
 
 if __name__ == "__main__":

@@ -68,7 +68,8 @@ def propose(source: str, *, base: Path = Path()) -> str:
     sources = open_sources(source, base, connection)
     try:
         if not sources.names():
-            raise SourceError("missing_source", f"{source} holds no table: no CSV or Parquet file, no table of a database")
+            told = f"{source} holds no table: no CSV or Parquet file, no table of a database; name the folder that holds them"
+            raise SourceError("missing_source", told)
         matched = match_tables(sources.names())
         drafts = [_draft(connection, name, sources.open(matched[name])) for name in TABLES if name in matched]
         by_name = {draft.name: draft for draft in drafts}

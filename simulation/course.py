@@ -1,6 +1,6 @@
 """The course of things: on each day, how fast hidden causes come and go and what they make accounts do.
 
-Every episode of a cause is in one of five states; `Course.on` gives the rates of the steps between them for one day. Life is
+Each cause at each account is in one of five states; `Course.on` gives the rates of the steps between them for one day. Life is
 drawn from these rates (life.py) and the truth is integrated over the same ones (truth.py).
 """
 

@@ -113,7 +113,7 @@ PRICE_NEWS_PACE = 365 / 40
 #: Leaving, and reducing, without any cause, per 30 days in which the contract allows it.
 CAUSELESS_LEAVES = 0.0050
 CAUSELESS_SHRINKS = 0.003
-#: Relative readiness to leave by month of the year: budgets end in December, July sleeps.
+#: Relative readiness to leave by month of the year: budgets turn with the year, July sleeps.
 LEAVING_SEASON = (1.08, 1.0, 1.02, 1.0, 0.98, 1.0, 0.88, 0.95, 1.02, 1.02, 1.02, 1.08)
 #: A change of seats or add-ons keeps the account from another in the same direction for so many days.
 CHANGE_REST_DAYS = 180

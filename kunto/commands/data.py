@@ -93,6 +93,7 @@ def simulate(
         return
     told = f"Simulated {accounts} accounts × {months} months (seed {seed}) into {directory}: {sum(rows.values()):,} rows."
     out.print(told, soft_wrap=True)
+    out.print(f"Next: kunto init WORKSPACE --from {directory / 'tables'}", soft_wrap=True)
 
 
 def features(
