@@ -62,11 +62,11 @@ def test_wrong_arguments_are_named(wrong: list[str], capsys: pytest.CaptureFixtu
 
 
 def test_what_the_simulation_refuses_is_told_in_one_line() -> None:
-    with pytest.raises(SystemExit, match=r"^ValueError: seed is -1"):
+    with pytest.raises(SystemExit, match=r"^seed is -1"):
         oracle.main(["--accounts", "4", "--months", "3", "--seed", "-1"])
 
 
-@pytest.mark.parametrize(("until", "told"), [("2025-03-15", "simulate more"), ("2020-01-01", "no account was active")])
+@pytest.mark.parametrize(("until", "told"), [("2025-03-15", "Simulate more"), ("2020-01-01", "no account was active")])
 def test_a_company_with_nothing_to_test_says_so(company: KnownCompany, until: str, told: str) -> None:
     few = {name: company.tables[name] for name in ("accounts", "subscriptions")}
     with pytest.raises(Unmeasurable, match=told):
