@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Row, ScalarSelect, Select, select
 from sqlalchemy.orm import aliased
 
-from serving.store.models import AccountRow, DecisionRow, RunRow, ScoreRow
 from serving.store.records import HealthPoint, LoggedDecision, Score
+from serving.store.tables import AccountRow, DecisionRow, RunRow, ScoreRow
 
 _SCORE = (
     AccountRow.account_id,

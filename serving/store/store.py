@@ -11,12 +11,17 @@ from typing import Any, Self
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from serving.store import reads, scored_account
+from serving.store.access import Access
 from serving.store.database import Database
 from serving.store.errors import StoreError, UnknownAccountError
 from serving.store.instants import now, utc
+from serving.store.intake import Intake
+from serving.store.jobs import Jobs
 from serving.store.migrations import migrate
-from serving.store.models import AccountRow, DecisionRow, RunRow, ScoreRow
+from serving.store.outbox import Outbox
 from serving.store.records import Decision, HealthPoint, Identity, LoggedDecision, Run, Score
+from serving.store.tables import AccountRow, DecisionRow, RunRow, ScoreRow
+from serving.store.work import Work
 
 Instant = datetime | date | str
 _NAMED = 5
@@ -32,6 +37,11 @@ class Store:
 
     def __init__(self, database: Database):
         self._database = database
+        self.access = Access(database)
+        self.work = Work(database)
+        self.intake = Intake(database)
+        self.outbox = Outbox(database)
+        self.jobs = Jobs(database)
 
     @classmethod
     def open(cls, url: str | Path, *, timeout_s: float = 30) -> Self:

@@ -94,7 +94,7 @@ def test_a_newer_database_is_refused(new_url):
     url = new_url()
     with Store.open(url) as store, store._database.writing() as connection:
         connection.execute(text("UPDATE kunto_schema_version SET version_num = '9999'"))
-    with pytest.raises(StoreError, match=r"newer Kunto: its schema is '9999', this version knows up to '0001'.*Install"):
+    with pytest.raises(StoreError, match=r"newer Kunto: its schema is '9999', this version knows up to '\d{4}'.*Install"):
         Store.open(url)
 
 
@@ -102,7 +102,7 @@ def test_a_database_with_foreign_tables_is_left_alone(new_url):
     url = new_url()
     with Store.open(url) as store, store._database.writing() as connection:
         connection.execute(text("DROP TABLE kunto_schema_version"))
-    with pytest.raises(StoreError, match="holds a table accounts, decisions, runs, scores that Kunto did not make"):
+    with pytest.raises(StoreError, match=r"holds a table accounts, .*decisions, .*runs, .*scores.* that Kunto did not make"):
         Store.open(url)
 
 

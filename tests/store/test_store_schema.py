@@ -8,7 +8,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from serving.store import migrations
-from serving.store.models import Base
+from serving.store.tables import Base
 
 
 def _differences(store):

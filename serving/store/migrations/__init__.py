@@ -12,7 +12,7 @@ from sqlalchemy import Connection, inspect
 
 from serving.store.database import Database
 from serving.store.errors import StoreError
-from serving.store.models import Base
+from serving.store.tables import Base
 
 #: Not Alembic's default: MLflow keeps its revision there, and may live in the same database.
 VERSION_TABLE = "kunto_schema_version"

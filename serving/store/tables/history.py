@@ -1,36 +1,13 @@
-"""The tables. Identity lives in `accounts` alone; history names an account by its random key (domain.md §4, §8)."""
+"""History names an account by its random key; identity lives in `accounts` alone (domain.md §4, §8)."""
 
 import uuid
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, Integer, MetaData, String, UniqueConstraint
-from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint
+from sqlalchemy.orm import Mapped, mapped_column
 
-from serving.store.instants import UtcDateTime
-
-#: SQLite numbers rows only in a column whose type is INTEGER.
-_ROW_NUMBER = BigInteger().with_variant(Integer(), "sqlite")
-
-
-class Base(DeclarativeBase):
-    """Declarative base: constraints have the same names on every database."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {  # noqa: RUF012
-        datetime: UtcDateTime(),
-        float: Double(),
-        # JSON and not JSONB: kept byte for byte as it was written
-        dict[str, Any]: JSON(),
-        list[dict[str, Any]]: JSON(),
-    }
+from serving.store.tables.base import ROW_NUMBER, Base
 
 
 class AccountRow(Base):
@@ -65,7 +42,7 @@ class ScoreRow(Base):
     __tablename__ = "scores"
     __table_args__ = (UniqueConstraint("run_id", "account_key", "as_of"), Index(None, "account_key", "as_of"))
 
-    score_id: Mapped[int] = mapped_column(_ROW_NUMBER, primary_key=True)
+    score_id: Mapped[int] = mapped_column(ROW_NUMBER, primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
     account_key: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.account_key"))
     as_of: Mapped[datetime]
@@ -84,7 +61,7 @@ class DecisionRow(Base):
     __tablename__ = "decisions"
     __table_args__ = (UniqueConstraint("run_id", "account_key", "as_of"), Index(None, "account_key", "decided_at"))
 
-    decision_id: Mapped[int] = mapped_column(_ROW_NUMBER, primary_key=True)
+    decision_id: Mapped[int] = mapped_column(ROW_NUMBER, primary_key=True)
     run_id: Mapped[str] = mapped_column(ForeignKey("runs.run_id"))
     account_key: Mapped[uuid.UUID] = mapped_column(ForeignKey("accounts.account_key"))
     as_of: Mapped[datetime]

@@ -1,0 +1,1 @@
+"""Who may come in: API keys, users, their sessions, and the audit log."""

@@ -1,0 +1,1 @@
+"""Events as they arrive, and the answers given to idempotency keys."""

@@ -1,0 +1,1 @@
+"""Jobs: the lock, the steps that are done, the reports."""

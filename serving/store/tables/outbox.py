@@ -1,0 +1,1 @@
+"""Webhooks, the events waiting for them, and their deliveries."""
