@@ -13,18 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from features.mapping import Mapping, MappingError, read_mapping
 from models.choice import PlaySettings
 from models.segments import TierSettings
-from models.sentences import Language
+from serving.settings import ServiceSettings
 from training.settings import TrainingSettings
-
-
-class ServiceSettings(BaseModel):
-    """Where models and history are kept; empty: in the workspace. `language` is that of sentences."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    language: Language = "en"
-    tracking_uri: str = ""
-    store: str = ""
 
 
 class Settings(BaseModel):

@@ -1,0 +1,1 @@
+"""One module per resource; a route reads its request, asks, and answers."""
