@@ -7,9 +7,10 @@ import typer
 
 from features.mapping import MappingError
 from features.sources import SourceError
-from kunto.commands import data, scoring, training
+from kunto.commands import access, data, nightly, scoring, serve, training
 from kunto.console import err, quiet
 from kunto.jobs import DataError
+from serving.champions import ModelError
 from serving.store import StoreError
 from training.tracking import GateError
 
@@ -31,11 +32,15 @@ for command in (
     training.rollback,
     scoring.score,
     scoring.run,
+    nightly.nightly,
+    serve.serve,
 ):
     app.command()(command)
+app.add_typer(access.key, name="key")
+app.add_typer(access.user, name="user")
 
 #: Errors that a user can mend, and the exit code of each.
-MENDABLE: dict[type[Exception], int] = {MappingError: 2, SourceError: 1, DataError: 1, GateError: 1, StoreError: 1}
+MENDABLE: dict[type[Exception], int] = {MappingError: 2, SourceError: 1, DataError: 1, GateError: 1, StoreError: 1, ModelError: 1}
 
 
 def main() -> None:

@@ -1,11 +1,12 @@
-"""`make demo`: simulate a company, do the main job on it, print the worklist."""
+"""`make demo`: simulate a company, do the main job on it, print the worklist, serve it."""
 
 import os
 import shutil
 from pathlib import Path
 
 from kunto.commands import data, scoring
-from kunto.console import out, quiet
+from kunto.commands.serve import serve
+from kunto.console import quiet
 
 WORKSPACE = Path("workspace")
 ACCOUNTS, MONTHS, SEED = 800, 36, 1
@@ -19,7 +20,7 @@ def main() -> None:
     data.init(WORKSPACE, str(WORKSPACE / "company" / "tables"))
     scoring.run(WORKSPACE)
     if os.environ.get("SERVE", "1") != "0":
-        out.print("The web app is not there yet; `kunto score --json` gives everything to machines.")
+        serve(WORKSPACE, no_sign_in=True)
 
 
 if __name__ == "__main__":

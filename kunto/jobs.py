@@ -1,9 +1,10 @@
 """The jobs behind the commands: check, features, train, score; each callable on its own, `kunto run` is all of them."""
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -14,15 +15,19 @@ import pandas as pd
 import kunto
 from features.builder import build
 from features.check import check
-from features.findings import Finding, Report
+from features.findings import Report
 from features.loader import Source, load
+from features.mapping import Mapping as DataMapping
 from features.sources import SourceError
 from kunto.console import Watch
 from kunto.workspace import Workspace
 from models.choice import NOTHING, Choice, PlaySettings
+from models.registry import worded
+from serving.arrived import with_events
 from serving.champions import Champions, load_champions
+from serving.company import told
 from serving.scoring import Scored, ScoringSettings, score
-from serving.store import Decision, Identity, Store
+from serving.store import Decision, Identity, Run, Store
 from training.settings import TrainingSettings
 from training.tracking import GateError, Tracker, fingerprint
 from training.train import train
@@ -47,16 +52,18 @@ class Company:
     @property
     def data_until(self) -> pd.Timestamp:
         """The end of the data; DataError where kunto.toml does not say."""
-        if self.source.data_until is None:
-            raise DataError("data.data_until is not set in kunto.toml; `kunto init` proposes the latest event or recorded time")
-        return pd.Timestamp(self.source.data_until)
+        return data_until(self.source.mapping)
 
     def usable(self) -> "Company":
         """This company, if nothing about it is fatal; else DataError with every fatal finding."""
         if self.report.fatal:
-            lines = [_line(finding) for finding in self.report.fatal]
+            lines = [told(finding) for finding in self.report.fatal]
             raise DataError("the data cannot be used:\n  " + "\n  ".join(lines) + "\n`kunto check` shows the whole list")
         return self
+
+    def with_events(self, store: Store, as_of: datetime) -> "Company":
+        """This company with the events that the service had taken in before `as_of` among its rows."""
+        return Company(replace(self.source, tables=with_events(self.tables, store, as_of)), self.report)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -69,9 +76,11 @@ class Company:
         return hashlib.sha256(self.fingerprint.encode()).hexdigest()[:12]
 
 
-def _line(finding: Finding) -> str:
-    place = ".".join(part for part in (finding.table, finding.column) if part)
-    return ": ".join(part for part in (place, finding.rule, finding.example, finding.what_to_do) if part)
+def data_until(mapping: DataMapping) -> pd.Timestamp:
+    """The end of the data as kunto.toml says it, before anything is loaded; DataError where it does not."""
+    if mapping.data.data_until is None:
+        raise DataError("data.data_until is not set in kunto.toml; `kunto init` proposes the latest event or recorded time")
+    return pd.Timestamp(mapping.data.data_until)
 
 
 @contextmanager
@@ -89,6 +98,12 @@ def open_company(workspace: Workspace) -> Company:
     """Load the source and check it against the contract."""
     source = load(workspace.mapping, base=workspace.path)
     return Company(source, check(source))
+
+
+def with_arrived(workspace: Workspace, company: Company, as_of: pd.Timestamp) -> Company:
+    """The company with the events that the service took in before `as_of`."""
+    with Store.open(workspace.store_url) as store:
+        return company.with_events(store, as_of.to_pydatetime())
 
 
 def write_features(workspace: Workspace, company: Company, dates: Sequence[pd.Timestamp], watch: Watch) -> list[Path]:
@@ -144,9 +159,26 @@ def score_portfolio(
 ) -> Scored:
     """Score the active accounts, choose their plays, and write history and decisions into the store."""
     watch.stage("score")
+    return score_run(workspace, company, as_of, settings, watch)[0]
+
+
+def score_run(
+    workspace: Workspace,
+    company: Company,
+    as_of: pd.Timestamp,
+    settings: TrainingSettings,
+    watch: Watch,
+    *,
+    run_key: str | None = None,
+) -> tuple[Scored, Run]:
+    """Do as `score_portfolio` does, and return the store's run too.
+
+    The same `run_key` with the same data, configuration, models and code goes on with the same run: after a crash nothing is
+    there twice, and what changed meanwhile makes a run of its own. None: a new run.
+    """
     champions = _champions(workspace)
     versions = {
-        "model": _model_version(champions),
+        "model": worded(champions.versions),
         "config": workspace.config_version,
         "data": company.data_version,
     }
@@ -159,8 +191,7 @@ def score_portfolio(
     )
     with _refusing():
         scored = score(company.tables, as_of, champions, scoring, versions=versions, progress=watch.advance)
-    _keep(workspace, scored, as_of, versions)
-    return scored
+    return scored, _keep(workspace, scored, as_of, versions, run_key)
 
 
 def in_currency(plays: PlaySettings, reporting: str | None) -> PlaySettings:
@@ -169,23 +200,31 @@ def in_currency(plays: PlaySettings, reporting: str | None) -> PlaySettings:
     return plays if stated else plays.model_copy(update={"currency": reporting})
 
 
-def _model_version(champions: Champions) -> str:
-    names = sorted(f"{champion.name}/{champion.version}" for champion in champions.models.values())
-    return ", ".join(names) or "health score"
+def _run_id(run_key: str | None, versions: Mapping[str, str]) -> str | None:
+    if run_key is None:
+        return None
+    made_of = json.dumps([kunto.__version__, versions], sort_keys=True)
+    return f"{run_key}-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}"
 
 
-def _keep(workspace: Workspace, scored: Scored, as_of: pd.Timestamp, versions: Mapping[str, str]) -> None:
+def _keep(workspace: Workspace, scored: Scored, as_of: pd.Timestamp, versions: Mapping[str, str], run_key: str | None) -> Run:
     """Write one run into the store: all of it becomes visible at once, or nothing."""
     decided_at = datetime.now(UTC).replace(tzinfo=None)
     with Store.open(workspace.store_url) as store:
+        run = store.begin_run("score", as_of.to_pydatetime(), dict(versions), run_id=_run_id(run_key, versions))
+        if run.finished_at is not None:
+            return run
         store.save_accounts(Identity(r["account_id"], r["name"], r["csm"]) for r in scored.records)
-        run = store.begin_run("score", as_of.to_pydatetime(), dict(versions))
         store.append_scores(run.run_id, scored.records)
         store.append_decisions(
             run.run_id,
             (_decision(record, choice, decided_at) for record, choice in zip(scored.records, scored.choices, strict=True)),
         )
-        store.finish_run(run.run_id, {"accounts": len(scored.records)})
+        store.inputs.append(run.run_id, scored.features, scored.facts)
+        standing = store.portfolio_run()
+        if standing is None or standing.as_of <= run.as_of:  # a score of the past does not tell whom to call today
+            store.contacts.replace({r["account_id"]: r["contacts"] for r in scored.records})
+        return store.finish_run(run.run_id, {"accounts": len(scored.records)})
 
 
 #: What of a scored account the choice of its play rests on.

@@ -10,9 +10,12 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-FloatArray = npt.NDArray[np.float64]
+from models.matrix import FloatArray, Table, values_of
+
 #: Fewer rows are fitted on one thread: sharing them out costs more than it saves, and many times so on a busy machine.
 SHARED_ROWS = 50_000
+#: Fewer rows are predicted on one thread, for the same reason.
+SHARED_PREDICTIONS = 2_000
 
 
 class BoosterSettings(BaseModel):
@@ -60,16 +63,19 @@ class BoosterModel:
         """LightGBM's booster, read from its text."""
         return lgb.Booster(model_str=self.text)
 
-    def raw_score(self, frame: pd.DataFrame) -> FloatArray:
+    def raw_score(self, table: Table) -> FloatArray:
         """Return the margin (rows,) in logits."""
-        return np.asarray(self.booster.predict(self._values(frame), raw_score=True), dtype=np.float64)
+        return self._predicted(values_of(table, self.columns), raw_score=True) if len(table) else np.empty(0)
 
     def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return exact TreeSHAP values in logits, (rows, columns); `base_value` plus a row's sum is its raw score."""
-        if frame.empty:  # LightGBM divides by the number of rows
-            return pd.DataFrame(columns=list(self.columns), index=frame.index, dtype=np.float64)
-        values = np.asarray(self.booster.predict(self._values(frame), pred_contrib=True))
-        return pd.DataFrame(values[:, :-1], index=frame.index, columns=list(self.columns))
+        return pd.DataFrame(self.addends(frame), index=frame.index, columns=list(self.columns))
+
+    def addends(self, table: Table) -> FloatArray:
+        """As `contributions`."""
+        if not len(table):  # LightGBM divides by the number of rows
+            return np.empty((0, len(self.columns)))
+        return self._predicted(values_of(table, self.columns), pred_contrib=True)[:, :-1]
 
     @cached_property
     def base_value(self) -> float:
@@ -77,24 +83,9 @@ class BoosterModel:
         row = np.full((1, len(self.columns)), np.nan)
         return float(np.asarray(self.booster.predict(row, pred_contrib=True))[0, -1])
 
-    def _values(self, frame: pd.DataFrame) -> FloatArray:
-        return check_columns(frame, self.columns)[list(self.columns)].to_numpy(dtype=np.float64)
-
-
-def check_columns(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
-    """Return the frame if it has every column that the model was fitted on; else a ValueError with the difference.
-
-    >>> check_columns(pd.DataFrame({"seats": [1.0]}), ["mrr", "seats"])
-    Traceback (most recent call last):
-    ValueError: the frame lacks mrr; the model was fitted on 2 columns: build them with features.build, or retrain
-    """
-    lacking = [column for column in columns if column not in frame.columns]
-    if lacking:
-        raise ValueError(
-            f"the frame lacks {', '.join(lacking[:10])}{' …' if len(lacking) > 10 else ''}; the model was fitted on "
-            f"{len(columns)} columns: build them with features.build, or retrain"
-        )
-    return frame
+    def _predicted(self, values: FloatArray, **what: bool) -> FloatArray:
+        threads = 1 if len(values) < SHARED_PREDICTIONS else 0
+        return np.asarray(self.booster.predict(values, num_threads=threads, **what), dtype=np.float64)
 
 
 def fit_booster(

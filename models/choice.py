@@ -9,10 +9,11 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -45,7 +46,7 @@ class PlaySettings(Record):
 
 @dataclass(frozen=True)
 class AccountFacts:
-    """What a choice knows of one account at T.
+    """What a choice knows of one account at T; without an id it is nobody's in particular.
 
     `p_churn` and `p_expansion` are P(outcome within 90 days if no new play is started), or the base rates where no model serves;
     give 1.0 for an account whose notice stands. `contributions`: driver → contribution to the raw churn score, positive = raises
@@ -53,7 +54,7 @@ class AccountFacts:
     score and a tier without money. `signals` are those raised for the account. ValueError where a value cannot be.
     """
 
-    account_id: str
+    account_id: str | None
     parent_account_id: str | None = None
     band: Band | None = None
     stage: Stage = "adoption"
@@ -100,19 +101,24 @@ class AccountFacts:
         """The stage, which is "leaving" while notice stands."""
         return "leaving" if self.leaving and self.stage != "left" else self.stage
 
-    @property
+    @cached_property
     def raising(self) -> dict[str, float]:
         """The drivers that raise the risk, largest contribution first, equal ones by name."""
-        ordered = sorted(self.contributions.items(), key=lambda item: (-item[1], item[0]))
-        return {driver: value for driver, value in ordered if value > 0}
+        return _raising(self.contributions)
 
 
 class Candidate(Record):
-    """A play that competed, or "nothing": `value` in the reporting currency (without money: in accounts), and why."""
+    """A play that competed, or "nothing": `value` in the reporting currency (without money: in accounts), and why.
+
+    It was reckoned from the `probability` of the outcome that the play is about, its `relative_effect` on it, and the `stake`,
+    the yearly margin (None: no money is known); nothing was reckoned for "nothing".
+    """
 
     name: str
     value: float
     relative_effect: float
+    probability: float | None = None
+    stake: float | None = None
     why: Text
 
 
@@ -137,6 +143,11 @@ class Choice(Record):
     candidates: tuple[Candidate, ...]
     due: tuple[str, ...]
     assignment: Assignment
+
+
+def _raising(contributions: Mapping[str, float]) -> dict[str, float]:
+    ordered = sorted(contributions.items(), key=lambda item: (-item[1], item[0]))
+    return {driver: value for driver, value in ordered if value > 0}
 
 
 def _allows(allowed: tuple[str, ...], value: str | None) -> bool:
@@ -214,6 +225,8 @@ def _candidate(
         name=playbook.name,
         value=probability * effect * (1.0 if stake is None else stake) - cost,
         relative_effect=effect,
+        probability=probability,
+        stake=stake,
         why=sentences.reckoning(playbook, probability, effect, stake, account.raising, settings.currency),
     )
 
@@ -221,8 +234,9 @@ def _candidate(
 def assign(account: AccountFacts, playbook: Playbook, settings: PlaySettings, *, seed: int) -> Assignment:
     """Assign the account to start the play now or later: random, and the same again for its parent, the playbook and the seed.
 
-    Not randomised: strategic accounts, those in onboarding or whose notice stands, and playbooks that the catalogue
-    (`hold_out: false`) or the settings exclude. Every account of a parent draws the same number.
+    Not randomised: strategic accounts, those in onboarding or whose notice stands, those without an id (their draw could not be
+    the same again), and playbooks that the catalogue (`hold_out: false`) or the settings exclude. Every account of a parent draws
+    the same number.
     """
     randomised = (
         playbook.hold_out
@@ -231,9 +245,9 @@ def assign(account: AccountFacts, playbook: Playbook, settings: PlaySettings, *,
         and account.tier != "strategic"
         and account.standing not in NEVER_HELD_OUT
     )
-    if not randomised:
-        return Assignment(arm="treated", probability=1.0, seed=seed)
     unit = account.account_id if account.parent_account_id is None else account.parent_account_id
+    if not randomised or unit is None:
+        return Assignment(arm="treated", probability=1.0, seed=seed)
     digest = blake2b(f"{seed}|{playbook.name}|{unit}".encode(), digest_size=8).digest()
     share = settings.hold_out_share
     if int.from_bytes(digest) < share * 2**64:
@@ -241,12 +255,39 @@ def assign(account: AccountFacts, playbook: Playbook, settings: PlaySettings, *,
     return Assignment(arm="treated", probability=1.0 - share, seed=seed)
 
 
-def _why(chosen: Candidate, beaten: Candidate | None, playbooks: Mapping[str, Playbook], currency: str | None) -> Text:
-    if beaten is None or chosen.name == NOTHING:
-        rival = None if beaten is None else playbooks[beaten.name].title
-        return sentences.nothing_chosen(rival, 0.0 if beaten is None else beaten.value, currency)
-    rival = sentences.NOTHING_TITLE if beaten.name == NOTHING else playbooks[beaten.name].title
-    return sentences.play_chosen(playbooks[chosen.name].title, chosen.why, chosen.value, rival, beaten.value, currency)
+def why_of(
+    ranking: Sequence[Mapping[str, Any]],
+    playbooks: Mapping[str, Playbook],
+    contributions: Mapping[str, float],
+    currency: str | None,
+) -> Text:
+    """Word a choice again out of what was logged of it: its candidates (fields of `Candidate`), best first.
+
+    `contributions` are those that it was made on, `currency` is None where no money was known. Of a play logged without the
+    probability that it was reckoned from only the values are told. KeyError for a playbook that does not exist.
+    """
+    chosen, raising = ranking[0], _raising(contributions)
+    beaten = (ranking[1]["name"], ranking[1]["value"]) if len(ranking) > 1 else None
+    why = None
+    if chosen["name"] != NOTHING and chosen.get("probability") is not None:
+        reckoned = (chosen["probability"], chosen["relative_effect"], chosen.get("stake"))
+        why = sentences.reckoning(playbooks[chosen["name"]], *reckoned, raising, currency or "")
+    return _why(chosen["name"], chosen["value"], why, beaten, playbooks, currency)
+
+
+def _why(
+    chosen: str,
+    value: float,
+    why: Text | None,
+    beaten: tuple[str, float] | None,
+    playbooks: Mapping[str, Playbook],
+    currency: str | None,
+) -> Text:
+    if beaten is None or chosen == NOTHING:
+        rival, worth = (None, 0.0) if beaten is None else (playbooks[beaten[0]].title, beaten[1])
+        return sentences.nothing_chosen(rival, worth, currency)
+    title = sentences.NOTHING_TITLE if beaten[0] == NOTHING else playbooks[beaten[0]].title
+    return sentences.play_chosen(playbooks[chosen].title, why, value, title, beaten[1], currency)
 
 
 def choose(
@@ -279,7 +320,14 @@ def choose(
     return Choice(
         name=chosen.name,
         expected_value=chosen.value,
-        why=_why(chosen, beaten, playbooks, None if account.arr is None else settings.currency),
+        why=_why(
+            chosen.name,
+            chosen.value,
+            chosen.why,
+            (beaten.name, beaten.value) if beaten else None,
+            playbooks,
+            None if account.arr is None else settings.currency,
+        ),
         beaten=beaten,
         candidates=tuple(ranking),
         due=tuple(book.name for book in fitting if book.outcome == "none"),

@@ -7,14 +7,15 @@ r"""What a choice says to a person, in English and in Finnish. Babel writes the 
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Literal
 
-from babel.numbers import format_currency, format_decimal, format_percent
+from babel.numbers import parse_pattern
 
 from models.playbooks import DRIVER_LABELS, Playbook, Text
+from models.sentences import LOCALES, Language
 
-Language = Literal["en", "fi"]
-
+_SHARE = {"en": parse_pattern("0.#%"), "fi": parse_pattern("0.#\N{NO-BREAK SPACE}%")}
+_MONEY = {"en": parse_pattern("¤#,##0"), "fi": parse_pattern("#,##0\N{NO-BREAK SPACE}¤")}
+_ACCOUNTS, _HOURS = parse_pattern("0.00"), parse_pattern("0.##")
 NOTHING_TITLE = Text(en="Doing nothing", fi="Ei toimenpiteitä")
 DOING_NOTHING = Text(en="It costs nothing and changes nothing.", fi="Ei maksa mitään eikä muuta mitään.")
 
@@ -22,17 +23,21 @@ DOING_NOTHING = Text(en="It costs nothing and changes nothing.", fi="Ei maksa mi
 @lru_cache(maxsize=4096)
 def share(fraction: float, language: Language) -> str:
     """Return a fraction as a percentage with at most one decimal."""
-    return format_percent(fraction, format="0.#%" if language == "en" else "0.#\xa0%", locale=language)
+    return str(_SHARE[language].apply(fraction, LOCALES[language]))
 
 
 @lru_cache(maxsize=4096)
 def amount(value: float, currency: str | None, language: Language) -> str:
     """Return whole money, or, where no money is known (`currency` None), a share of one account."""
     if currency is None:
-        number = format_decimal(value, format="0.00", locale=language)
+        number = _ACCOUNTS.apply(value, LOCALES[language])
         return f"{number} of an account" if language == "en" else f"{number} asiakkuutta"
-    pattern = "¤#,##0" if language == "en" else "#,##0\xa0¤"
-    return format_currency(round(value), currency, format=pattern, locale=language, currency_digits=False)
+    return str(_MONEY[language].apply(round(value), LOCALES[language], currency=currency, currency_digits=False))
+
+
+@lru_cache(maxsize=256)
+def _hours(hours: float, language: Language) -> str:
+    return str(_HOURS.apply(hours, LOCALES[language]))
 
 
 def reckoning(
@@ -56,7 +61,7 @@ def reckoning(
         ]
         if stake is not None:
             parts.append(f"{'yearly margin' if english else 'vuosikate'} {amount(stake, currency, language)}")
-        hours = format_decimal(playbook.hours, format="0.##", locale=language)
+        hours = _hours(playbook.hours, language)
         parts.append(f"{hours} h of work" if english else f"työtä {hours} h")
         sentence = ", ".join(parts) + "."
         if churn and treated:
@@ -73,10 +78,10 @@ def reckoning(
     return Text(en=say("en"), fi=say("fi"))
 
 
-def play_chosen(title: Text, why: Text, value: float, rival: Text, rival_value: float, currency: str | None) -> Text:
-    """Return why the play is chosen, what it is worth over 90 days, and what it beat."""
-    en = f"{title.en}: worth {amount(value, currency, 'en')} over 90 days. {why.en} "
-    fi = f"{title.fi}: arvo {amount(value, currency, 'fi')} 90 päivässä. {why.fi} "
+def play_chosen(title: Text, why: Text | None, value: float, rival: Text, rival_value: float, currency: str | None) -> Text:
+    """Return why the play is chosen (as far as is known), what it is worth over 90 days, and what it beat."""
+    en = f"{title.en}: worth {amount(value, currency, 'en')} over 90 days. {f'{why.en} ' if why else ''}"
+    fi = f"{title.fi}: arvo {amount(value, currency, 'fi')} 90 päivässä. {f'{why.fi} ' if why else ''}"
     return Text(
         en=f"{en}Next best: {rival.en}, {amount(rival_value, currency, 'en')}.",
         fi=f"{fi}Seuraavaksi paras: {rival.fi}, {amount(rival_value, currency, 'fi')}.",

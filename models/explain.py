@@ -4,16 +4,20 @@ Reasons explain the model, not causes.
 """
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from features.catalogue import Feature
 from models.health import HealthScores
+from models.matrix import FloatArray, Matrix, Table, known_values_of
 from models.outcome import Explanation
 from models.sentences import Language, sentence
 
+Places = npt.NDArray[np.intp]
 #: Contributions closer than this count as equal, and are ordered by name.
 TIE = 1e-4
 MOST = 6
@@ -22,10 +26,10 @@ MOST = 6
 def reasons(
     explanation: Explanation,
     catalogue: Mapping[str, Feature],
-    values: pd.DataFrame,
+    values: Table,
     *,
-    before: pd.DataFrame | None = None,
-    peers: pd.DataFrame | None = None,
+    before: Table | None = None,
+    peers: Table | None = None,
     outcome: str = "churn",
     horizon_days: int | None = 90,
     language: Language = "en",
@@ -43,17 +47,15 @@ def reasons(
     >>> [(driver["driver"], driver["direction"], driver["contribution"]) for driver in found["drivers"]]
     [('low_adoption', 'raises', 1.5), ('tenure_and_profile', 'raises', 0.5)]
     """
-    names = list(explanation.contributions.columns)
-    drivers = pd.Index([str(catalogue[name].driver) for name in names])
-    matrix = explanation.contributions.to_numpy(dtype=np.float64)
-    groups: dict[str, np.ndarray] = {str(driver): np.flatnonzero(drivers == driver) for driver in drivers.unique()}
-    totals = {driver: _row_sums(matrix[:, columns]) for driver, columns in groups.items()}
+    names, matrix = _contributions(explanation)
+    groups = _by_driver(tuple(catalogue[name].driver for name in names))
+    totals = _totals(matrix, groups)
     gap = np.abs(explanation.base_value + _row_sums(matrix) - explanation.raw_score)
     if len(gap) and gap.max() > 1e-4:
         raise ValueError(
             f"the contributions miss the raw score by {gap.max():.2g}, more than 1e-4: the model's files do not belong together"
         )
-    own, earlier, others = (_aligned(frame, names) for frame in (values, before, peers))
+    own, earlier, others = (None if table is None else known_values_of(table, names) for table in (values, before, peers))
     found = []
     for row in range(len(matrix)):
         ranked = ordered({driver: float(total[row]) for driver, total in totals.items()})[:most]
@@ -92,14 +94,45 @@ def reasons(
     return found
 
 
+def driver_totals(explanation: Explanation, catalogue: Mapping[str, Feature]) -> dict[str, FloatArray]:
+    """Return driver → the sum of its features' contributions (rows,).
+
+    >>> from features.catalogue import catalog
+    >>> shap = pd.DataFrame({"active_days_30d": [1.5], "active_days_7d": [-1.0]})
+    >>> driver_totals(Explanation(np.array([0.0]), shap, np.array([0.5])), catalog())
+    {'low_adoption': array([0.5])}
+    """
+    names, matrix = _contributions(explanation)
+    return _totals(matrix, _by_driver(tuple(catalogue[name].driver for name in names)))
+
+
+def _totals(matrix: FloatArray, groups: Mapping[str, Places]) -> dict[str, FloatArray]:
+    return {driver: _row_sums(matrix.take(columns, axis=1)) for driver, columns in groups.items()}
+
+
+def _contributions(explanation: Explanation) -> tuple[tuple[str, ...], FloatArray]:
+    given = explanation.contributions
+    contributions = Matrix.of(given) if isinstance(given, pd.DataFrame) else given
+    return contributions.names, contributions.values
+
+
+@lru_cache(maxsize=32)
+def _by_driver(drivers: tuple[str, ...]) -> dict[str, Places]:
+    """Driver → where it stands."""
+    places: dict[str, list[int]] = {}
+    for place, driver in enumerate(drivers):
+        places.setdefault(driver, []).append(place)
+    return {driver: np.array(found, dtype=np.intp) for driver, found in places.items()}
+
+
 def health_explanation(scores: HealthScores) -> Explanation:
     """The health score as an explanation: 100, less the points that each measure loses (domain.md §3).
 
     Lost points are positive, so that they raise concern as a churn contribution does: base 0 + Σ lost = 100 − total before
     rounding.
     """
-    lost = (scores.weights * (100.0 - scores.points)).fillna(0.0)
-    return Explanation(np.zeros(len(lost)), lost, _row_sums(lost.to_numpy(dtype=np.float64)))
+    lost = np.nan_to_num(scores.shares * (100.0 - scores.earned))
+    return Explanation(np.zeros(len(lost)), Matrix(scores.features, lost), _row_sums(lost))
 
 
 def ordered(totals: Mapping[str, float]) -> list[tuple[str, float]]:
@@ -112,16 +145,12 @@ def ordered(totals: Mapping[str, float]) -> list[tuple[str, float]]:
     return sorted(moving, key=lambda item: (-round(abs(item[1]) / TIE), item[0]))
 
 
-def _row_sums(matrix: np.ndarray) -> np.ndarray:
+def _row_sums(matrix: FloatArray) -> FloatArray:
     """Sum each row over contiguous memory: in the same order, and so to the same bit, alone and in a batch."""
     return np.ascontiguousarray(matrix).sum(axis=1)
 
 
-def _aligned(frame: pd.DataFrame | None, names: list[str]) -> np.ndarray | None:
-    return None if frame is None else frame.reindex(columns=names).to_numpy(dtype=np.float64)
-
-
-def _number(frame: np.ndarray | None, row: int, column: int) -> float | None:
+def _number(frame: FloatArray | None, row: int, column: int) -> float | None:
     if frame is None or np.isnan(frame[row, column]):
         return None
     return float(frame[row, column])

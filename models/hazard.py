@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from models.matrix import FloatArray, known_values_of
+
 STEP = "step"
 #: Columns that a step adds, and the feature at T that each one carries forward.
 STEP_COLUMNS = {"step_renewal_days": "days_to_renewal", "step_notice_days": "days_to_notice_deadline"}
@@ -43,18 +45,22 @@ def at_step(frame: pd.DataFrame, step: npt.ArrayLike, step_days: int) -> pd.Data
     [[1.0, 345.25, 315.25]]
     """
     start = np.asarray(step, dtype=np.float64) * step_days
-    term = _column(frame, "term_months") * MONTH_DAYS
-    columns: dict[str, npt.NDArray[np.float64]] = {STEP: np.broadcast_to(np.asarray(step, dtype=np.float64), len(frame))}
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for name, source in STEP_COLUMNS.items():
-            distance = _column(frame, source) - start
-            columns[name] = np.where(distance >= 0, distance, np.where(term > 0, np.mod(distance, term), np.nan))
+    # What no source tells is unknown for all.
+    *distances, term = known_values_of(frame, CARRIED).T
+    columns = {STEP: np.broadcast_to(np.asarray(step, dtype=np.float64), len(frame))}
+    columns |= {name: ahead(distance, term, start) for name, distance in zip(STEP_COLUMNS, distances, strict=True)}
     return frame.assign(**columns)
 
 
-def _column(frame: pd.DataFrame, name: str) -> npt.NDArray[np.float64]:
-    """A feature's values; unknown for all where no source tells it."""
-    return frame[name].to_numpy(dtype=np.float64) if name in frame else np.full(len(frame), np.nan)
+def ahead(distance: FloatArray, term_months: FloatArray, start: FloatArray) -> FloatArray:
+    """Return the days from a step's start to a date that lies `distance` days after T, carried on by whole terms; broadcasts.
+
+    >>> ahead(np.array([[10.0]]), np.array([[12.0]]), np.array([0.0, 30.0])).tolist()
+    [[10.0, 345.25]]
+    """
+    left, term = distance - start, term_months * MONTH_DAYS
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(left >= 0, left, np.where(term > 0, np.mod(left, term), np.nan))
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ class Landmarks:
     """Rows of the hazard fit: features with step columns (rows × columns), 0/1 labels, and the position of each row's origin."""
 
     frame: pd.DataFrame
-    y: npt.NDArray[np.float64]
+    y: FloatArray
     origin: npt.NDArray[np.intp]
 
 

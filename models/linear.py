@@ -1,8 +1,10 @@
 """A robust logistic regression on features: every baseline, and what serves where a booster adds nothing."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
@@ -12,8 +14,10 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-FloatArray = npt.NDArray[np.float64]
+from models.matrix import FloatArray, Table, values_of
 
+#: One number for all, or one for each term.
+_Each = float | FloatArray
 #: Values are clipped to these quantiles of the training rows: one wild amount must not steer a linear model.
 CLIP_QUANTILES = (0.01, 0.99)
 FORMAT = "kunto.linear/1"
@@ -38,10 +42,38 @@ class Term:
 
     def position(self, values: FloatArray) -> FloatArray:
         """Return t for the column's values (rows,), nan = missing."""
-        empty = np.isnan(values)
-        if self.missing:
-            return empty.astype(np.float64)
-        return (np.clip(np.where(empty, self.fill, values), self.low, self.high) - self.low) / (self.high - self.low)
+        return _position(values, self.low, self.high, self.fill, self.missing)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """At most one term of each column, all reckoned at once; every array is (terms,)."""
+
+    at: npt.NDArray[np.intp]
+    low: FloatArray
+    high: FloatArray
+    fill: FloatArray
+    missing: npt.NDArray[np.bool_]
+    mean: FloatArray
+    coefficient: FloatArray
+
+    @classmethod
+    def of(cls, terms: Sequence[tuple[int, Term]]) -> "_Layer":
+        """The layer of some terms, each with the place of its column."""
+        rows = [(at, term.low, term.high, term.fill, term.missing, term.mean, term.coefficient) for at, term in terms]
+        return cls(*(np.array(field) for field in zip(*rows, strict=True)))
+
+    def addends(self, values: FloatArray) -> FloatArray:
+        """Return each term's addend (rows, terms) for all columns' values (rows, columns)."""
+        t = _position(values.take(self.at, axis=1), self.low, self.high, self.fill, self.missing)
+        return self.coefficient * (t - self.mean)
+
+
+def _position(values: FloatArray, low: _Each, high: _Each, fill: _Each, missing: bool | npt.NDArray[np.bool_]) -> FloatArray:
+    """As `Term.position`; broadcasts over terms."""
+    empty = np.isnan(values)
+    between = (np.clip(np.where(empty, fill, values), low, high) - low) / (high - low)
+    return np.where(missing, empty, between)
 
 
 @dataclass(frozen=True)
@@ -62,23 +94,34 @@ class LinearModel:
         These are the SHAP values of a linear model with independent features; `base_value` plus a row's sum is its
         raw score. ValueError if a column is absent, not numeric, or holds an infinity.
         """
-        return pd.DataFrame(self._addends(frame), index=frame.index, columns=list(self.columns))
+        return pd.DataFrame(self.addends(frame), index=frame.index, columns=list(self.columns))
 
-    def raw_score(self, frame: pd.DataFrame) -> FloatArray:
+    def raw_score(self, table: Table) -> FloatArray:
         """Return the margin (rows,) in logits; errors as `contributions`."""
-        return self.base_value + self._addends(frame).sum(axis=1)
+        return self.base_value + self.addends(table).sum(axis=1)
 
-    def _addends(self, frame: pd.DataFrame) -> FloatArray:
+    def addends(self, table: Table) -> FloatArray:
         """As `contributions`; in C order, so that a row alone is summed in the order in which it is in a batch."""
-        values = _values(frame, self.columns)
-        addends = np.zeros_like(values)
-        index = {column: number for number, column in enumerate(self.columns)}
-        for term in self.terms:
-            at = index[term.column]
-            addends[:, at] += term.coefficient * (term.position(values[:, at]) - term.mean)
+        values = _values(table, self.columns)
+        addends = np.zeros(values.shape)
+        for layer in self._layers:
+            addends[:, layer.at] += layer.addends(values)
         return addends
 
-    def predict(self, frame: pd.DataFrame) -> FloatArray:
+    @cached_property
+    def _layers(self) -> list[_Layer]:
+        """The terms, a column's first, second and so on together, in whose order they are added."""
+        index = {column: number for number, column in enumerate(self.columns)}
+        layers: list[list[tuple[int, Term]]] = []
+        depth: Counter[str] = Counter()
+        for term in self.terms:
+            if depth[term.column] == len(layers):
+                layers.append([])
+            layers[depth[term.column]].append((index[term.column], term))
+            depth[term.column] += 1
+        return [_Layer.of(layer) for layer in layers]
+
+    def predict(self, frame: Table) -> FloatArray:
         """Return P(y = 1) (rows,); other columns of the frame and the order of columns do not matter."""
         return expit(self.raw_score(frame))
 
@@ -174,21 +217,17 @@ def _terms(column: str, values: FloatArray, pieces: int) -> list[Term]:
     return terms
 
 
-def _values(frame: pd.DataFrame, columns: Sequence[str]) -> FloatArray:
+def _values(table: Table, columns: Sequence[str]) -> FloatArray:
     """Return the columns as floats (rows, columns), refusing by name what a linear model cannot read."""
-    absent = [column for column in columns if column not in frame.columns]
+    absent = [column for column in columns if column not in table.columns] if isinstance(table, pd.DataFrame) else []
     if absent:
         raise ValueError(f"the frame lacks the columns {absent}; give every column of {list(columns)}")
-    values = np.empty((len(frame), len(columns)))
-    for index, column in enumerate(columns):
-        series = frame[column]
-        if not (pd.api.types.is_numeric_dtype(series) or series.isna().all()):
-            raise ValueError(f"column {column!r} is of type {series.dtype}; turn it into numbers, nan where unknown")
-        values[:, index] = series.to_numpy(dtype=np.float64, na_value=np.nan)
-        infinite = np.isinf(values[:, index])
-        if infinite.any():
-            row = frame.index[int(np.argmax(infinite))]
-            raise ValueError(f"column {column!r} is infinite in row {row!r}; give a finite number, or nan where unknown")
+    values = values_of(table, tuple(columns))
+    infinite = np.isinf(values)
+    if infinite.any():
+        index, row = np.argwhere(infinite.T)[0].tolist()
+        label = table.index[row] if isinstance(table, pd.DataFrame) else row
+        raise ValueError(f"column {columns[index]!r} is infinite in row {label!r}; give a finite number, or nan where unknown")
     return values
 
 

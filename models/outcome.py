@@ -4,47 +4,43 @@ Kept as text: LightGBM's own format or a linear model's JSON, and JSON for the r
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal, Protocol
+from functools import cached_property
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from models.booster import BoosterModel, check_columns
+from models.booster import BoosterModel
 from models.calibration import Calibrator, Precision
-from models.hazard import CARRIED, STEP, STEP_COLUMNS, at_step, step_count, step_length
+from models.hazard import CARRIED, STEP, STEP_COLUMNS, ahead, step_count, step_length
 from models.labels import Event, Outcome
 from models.linear import LinearModel
+from models.matrix import FloatArray, Matrix, Table, positions, values_of
 
-FloatArray = npt.NDArray[np.float64]
+_OF_STEPS = frozenset({STEP, *STEP_COLUMNS})
+#: So many rows are stacked, each at every step, at a time: bounds memory.
+_ROWS_AT_ONCE = 2_000
 _SETTINGS, _BOOSTER, _LINEAR = "model.json", "booster.txt", "linear.json"
-
-
-class Scorer(Protocol):
-    """What turns a frame into margins; a booster or a linear model."""
-
-    columns: tuple[str, ...]
-
-    def raw_score(self, frame: pd.DataFrame) -> FloatArray:
-        """Margins (rows,) in logits."""
-
-    def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Addends to the margin (rows × columns)."""
-
-    @property
-    def base_value(self) -> float:
-        """Where the contributions start from."""
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """raw_score (rows,) = base_value (rows,) + contributions (rows × features), in logits."""
+    """raw_score (rows,) = base_value (rows,) + contributions (rows × features; as the table was), in logits."""
 
     base_value: FloatArray
-    contributions: pd.DataFrame
+    contributions: Table
     raw_score: FloatArray
+
+
+def _mean_addends(scorer: BoosterModel | LinearModel, block: Matrix, steps: int) -> FloatArray:
+    """Each row's addends (rows × columns), the mean over its steps, which stand together in the block."""
+    parts = scorer.addends(block).reshape(-1, steps, len(block.names))
+    total = parts[:, 0].copy()
+    for step in range(1, steps):  # in this order, alone and in a batch
+        total += parts[:, step]
+    return total / steps
 
 
 @dataclass(frozen=True)
@@ -77,61 +73,100 @@ class OutcomeModel:
         """Days of one step of the hazard."""
         return step_length(self.horizon_days)
 
-    @property
+    @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The features that a frame must have; others are ignored, in whatever order they stand."""
         if self.outcome != "churn":
             return self.scorer.columns
-        own = (column for column in self.scorer.columns if column != STEP and column not in STEP_COLUMNS)
+        own = (column for column in self.scorer.columns if column not in _OF_STEPS)
         return tuple(dict.fromkeys((*own, *CARRIED)))
 
-    def margins(self, frame: pd.DataFrame, steps: int) -> FloatArray:
+    def margins(self, table: Table, steps: int) -> FloatArray:
         """Margins (rows × steps) of churn's steps 0 … steps − 1."""
-        return np.column_stack([self.scorer.raw_score(self._at(frame, step)) for step in range(steps)])
+        parts = [self.scorer.raw_score(block) for block in self._stepped(table, steps)]
+        return np.concatenate(parts).reshape(len(table), steps)
 
-    def survival(self, frame: pd.DataFrame, steps: int | None = None) -> FloatArray:
+    def survival(self, table: Table, steps: int | None = None) -> FloatArray:
         """S at the end of each step (rows × steps), never rising; ValueError for an outcome other than churn."""
         if self.outcome != "churn":
             raise ValueError(f"the model predicts {self.outcome}, which has no curve: ask a churn model for survival")
         count = step_count(self.step_days) if steps is None else steps
-        return np.asarray(np.cumprod(1.0 - self.calibrator(self.margins(frame, count)), axis=1), dtype=np.float64)
+        return self.curve(self.margins(table, count))
 
-    def probability(self, frame: pd.DataFrame, horizon_days: int | None = None) -> FloatArray:
+    def curve(self, margins: FloatArray) -> FloatArray:
+        """S at the end of each step (rows × steps) out of the margins of churn's steps."""
+        return np.asarray(np.cumprod(1.0 - self.calibrator(margins), axis=1), dtype=np.float64)
+
+    def probability(self, table: Table, horizon_days: int | None = None) -> FloatArray:
         """P(outcome) (rows,); churn may be asked at any multiple of its step, the others at their own horizon alone."""
         days = self.horizon_days if horizon_days is None else horizon_days
         if self.outcome != "churn":
             if days != self.horizon_days:
                 raise ValueError(f"horizon_days must be {self.horizon_days}, for which {self.outcome} was trained, got {days}")
-            return self.calibrator(self.scorer.raw_score(check_columns(frame, self.inputs)))
+            return self.calibrator(self.scorer.raw_score(self._given(table)))
         steps, rest = divmod(days, self.step_days)
         if rest or steps < 1:
             raise ValueError(f"horizon_days must be a multiple of {self.step_days}, got {days}")
-        return 1.0 - self.survival(frame, steps)[:, -1]
+        return 1.0 - self.survival(table, steps)[:, -1]
 
-    def explain(self, frame: pd.DataFrame) -> Explanation:
+    def explain(self, table: Table, margins: FloatArray | None = None) -> Explanation:
         """Contributions by feature, in logits; for churn the mean over the steps up to the horizon.
 
         The step's own contribution joins the base value; what a step carries forward of the renewal counts as the renewal.
+        `margins`: those of churn's steps up to the horizon, or further, where they are known already.
         """
         if self.outcome != "churn":
-            check_columns(frame, self.inputs)
-            return Explanation(
-                np.full(len(frame), self.scorer.base_value), self.scorer.contributions(frame), self.scorer.raw_score(frame)
-            )
-        steps = self.horizon_days // self.step_days
-        parts = [self.scorer.contributions(self._at(frame, step)) for step in range(steps)]
-        mean = sum(parts[1:], parts[0]) / steps
-        base = self.scorer.base_value + (mean.pop(STEP).to_numpy() if STEP in mean else 0.0)
+            given = self._given(table)
+            base = np.full(len(table), self.scorer.base_value)
+            return Explanation(base, self._as_given(table, self.scorer.addends(given)), self.scorer.raw_score(given))
+        steps, columns = self.horizon_days // self.step_days, self.scorer.columns
+        mean = np.concatenate([_mean_addends(self.scorer, block, steps) for block in self._stepped(table, steps)])
+        base = np.full(len(table), self.scorer.base_value)
+        if STEP in columns:
+            base += mean[:, columns.index(STEP)]
+        own = positions(columns, self._explained)
+        by_feature = np.where(own < 0, 0.0, mean.take(own, axis=1))  # 0: not read itself, only carried forward
         for carried, feature in STEP_COLUMNS.items():
-            if carried in mean:
-                moved = mean.pop(carried)
-                mean[feature] = mean[feature] + moved if feature in mean else moved
-        raw = self.margins(frame, steps).mean(axis=1)
-        return Explanation(np.broadcast_to(base, len(frame)).astype(np.float64), mean, raw)
+            if carried in columns:
+                by_feature[:, self._explained.index(feature)] += mean[:, columns.index(carried)]
+        known = self.margins(table, steps) if margins is None or margins.shape[1] < steps else margins
+        # Over contiguous memory: in the same order, and so to the same bit, alone and in a batch.
+        raw = np.ascontiguousarray(known[:, :steps]).mean(axis=1)
+        return Explanation(base, self._as_given(table, by_feature), raw)
 
-    def _at(self, frame: pd.DataFrame, step: int) -> pd.DataFrame:
-        stepped = at_step(check_columns(frame, self.inputs), step, self.step_days)
-        return stepped.assign(**{STEP: float(min(step, self.steps_known - 1))})
+    def _as_given(self, table: Table, contributions: FloatArray) -> Table:
+        if isinstance(table, Matrix):
+            return Matrix(self._explained, contributions)
+        return pd.DataFrame(contributions, index=table.index, columns=list(self._explained))
+
+    @cached_property
+    def _explained(self) -> tuple[str, ...]:
+        """The features that contributions are given of."""
+        columns = self.scorer.columns
+        carried = (feature for name, feature in STEP_COLUMNS.items() if name in columns)
+        own = columns if self.outcome != "churn" else (name for name in columns if name not in _OF_STEPS)
+        return tuple(dict.fromkeys((*own, *carried)))
+
+    def _given(self, table: Table) -> Matrix:
+        return Matrix(self.inputs, values_of(table, self.inputs))
+
+    def _stepped(self, table: Table, steps: int) -> Iterator[Matrix]:
+        """What the scorer reads of some rows at a time (rows · steps × columns), the steps of one row together."""
+        given, columns = self._given(table).values, self.scorer.columns
+        start = np.arange(steps, dtype=np.float64) * self.step_days
+        places, carried = positions(self.inputs, columns), positions(self.inputs, CARRIED)
+        for first in range(0, max(len(given), 1), _ROWS_AT_ONCE):
+            rows = given[first : first + _ROWS_AT_ONCE]
+            # What is of the step is filled in below; until then the last column holds its place.
+            stacked = np.repeat(rows.take(places, axis=1), steps, axis=0)
+            cube = stacked.reshape(len(rows), steps, len(columns))
+            *distances, term = rows.take(carried, axis=1).T[:, :, None]
+            for name, distance in zip(STEP_COLUMNS, distances, strict=True):
+                if name in columns:
+                    cube[:, :, columns.index(name)] = ahead(distance, term, start)
+            if STEP in columns:
+                cube[:, :, columns.index(STEP)] = np.minimum(np.arange(steps), self.steps_known - 1)
+            yield Matrix(columns, stacked)
 
     def to_files(self) -> dict[str, str]:
         """The model as named texts; `from_files` gives it back, bit for bit."""

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 ONBOARDING_DAYS = 90
@@ -20,32 +19,35 @@ class TierSettings(BaseModel):
     developing: float = 5_000.0
 
 
-def tiers(arr: pd.Series, settings: TierSettings | None = None) -> npt.NDArray[np.object_]:
+def tiers(arr: npt.ArrayLike, settings: TierSettings | None = None) -> npt.NDArray[np.object_]:
     """Return the tier of each account by ARR; None without money.
 
-    >>> tiers(pd.Series([120_000.0, 6_000.0, 100.0, None])).tolist()
+    >>> tiers([120_000.0, 6_000.0, 100.0, None]).tolist()
     ['strategic', 'developing', 'low_value', None]
     """
     limits: Mapping[str, float] = (settings or TierSettings()).model_dump()
-    found = np.full(len(arr), "low_value", dtype=object)
+    money = np.asarray(arr, dtype=np.float64)
+    found = np.full(len(money), "low_value", dtype=object)
     for name, least in sorted(limits.items(), key=lambda item: item[1]):
-        found[(arr >= least).to_numpy()] = name
-    found[arr.isna().to_numpy()] = None
+        found[money >= least] = name
+    found[np.isnan(money)] = None
     return found
 
 
-def stages(tenure_days: pd.Series, leaving: pd.Series, goals_reached: pd.Series, band: pd.Series) -> npt.NDArray[np.object_]:
+def stages(
+    tenure_days: npt.ArrayLike, leaving: npt.ArrayLike, goals_reached: npt.ArrayLike, band: npt.ArrayLike
+) -> npt.NDArray[np.object_]:
     """Return the lifecycle stage: leaving; onboarding for 90 days; value realisation once own goals are
     reached, and advocacy if healthy too.
 
-    >>> goals = pd.Series([None, 0.8, 0.8])
-    >>> stages(pd.Series([10, 400, 400]), pd.Series([False, False, True]), goals, pd.Series(["neutral"] * 3)).tolist()
+    >>> stages([10, 400, 400], [False, False, True], [None, 0.8, 0.8], ["neutral"] * 3).tolist()
     ['onboarding', 'value_realisation', 'leaving']
     """
-    found = np.full(len(leaving), "adoption", dtype=object)
-    reached = (goals_reached >= 0.5).to_numpy(dtype=bool, na_value=False)
+    left = np.asarray(leaving, dtype=np.bool_)
+    found = np.full(len(left), "adoption", dtype=object)
+    reached = np.asarray(goals_reached, dtype=np.float64) >= 0.5
     found[reached] = "value_realisation"
-    found[reached & (band == "healthy").to_numpy(dtype=bool, na_value=False)] = "advocacy"
-    found[(tenure_days < ONBOARDING_DAYS).to_numpy(dtype=bool, na_value=False)] = "onboarding"
-    found[leaving.to_numpy(dtype=bool)] = "leaving"
+    found[reached & (np.asarray(band, dtype=object) == "healthy")] = "advocacy"
+    found[np.asarray(tenure_days, dtype=np.float64) < ONBOARDING_DAYS] = "onboarding"
+    found[left] = "leaving"
     return found

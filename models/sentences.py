@@ -1,23 +1,31 @@
 """A driver as a sentence, in English or Finnish: what moves the score, by which value, earlier, and at peers."""
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Literal
 
 import yaml
-from babel.numbers import format_decimal, format_percent
+from babel import Locale
+from babel.numbers import parse_pattern
 
 from features.catalogue import Feature
 
 Language = Literal["en", "fi"]
 LANGUAGES: tuple[Language, ...] = ("en", "fi")
+LOCALES = {language: Locale.parse(language) for language in LANGUAGES}
+#: The parsed patterns of numbers: reading one again each time takes longer than using it.
+_DECIMAL = parse_pattern("#,##0.######")
+_PERCENT = {"en": parse_pattern("0%"), "fi": parse_pattern("0\N{NO-BREAK SPACE}%")}
+_SIGNED = {"en": parse_pattern("+0%"), "fi": parse_pattern("+0\N{NO-BREAK SPACE}%")}
 _BESIDE = {"en": ("90 days earlier", "peers"), "fi": ("90 päivää aiemmin", "verrokit")}
 _PASSED = {"en": "passed {} days ago", "fi": "ohi {} päivää sitten"}
 _YES_NO = {"en": ("no", "yes"), "fi": ("ei", "kyllä")}
 #: The unit of a feature that stands against its peers (`features.peers.relative_difference`).
 RELATIVE = "relative difference"
 _MOST = 9.99
+#: The largest power of e that is a number.
+_MOST_LOG = 709.0
 _ABOVE_BELOW = {"en": ("{} above", "{} below", "level"), "fi": ("{} yli", "{} alle", "tasoissa")}
 
 
@@ -41,14 +49,19 @@ def shown(value: float | None, unit: str, language: Language) -> str:
     if unit == "share":
         return _percent(value, language)
     if unit == "log ratio":
-        return _percent(math.expm1(value), language, sign=True)
+        return _percent(math.expm1(min(value, _MOST_LOG)), language, sign=True)
     if unit == RELATIVE:
         return _against(value, language)
     if unit == "days" and round(value) < 0:
-        return _PASSED[language].format(format_decimal(round(-value), locale=language))
+        return _PASSED[language].format(_decimal(round(-value), language))
     if unit == "0/1":
-        return _YES_NO[language][round(value)]
-    return str(format_decimal(_rounded(value), "#,##0.######", locale=language))
+        return _YES_NO[language][value > 0.5]
+    return _decimal(_rounded(value), language)
+
+
+@lru_cache(maxsize=16_384)
+def _decimal(value: float, language: Language) -> str:
+    return str(_DECIMAL.apply(value, LOCALES[language]))
 
 
 def _rounded(value: float) -> float:
@@ -59,9 +72,13 @@ def _rounded(value: float) -> float:
 
 
 def _percent(share: float, language: Language, *, sign: bool = False) -> str:
-    rounded = round(share, 2) + 0.0
-    percent = "0%" if language == "en" else "0\N{NO-BREAK SPACE}%"
-    return str(format_percent(rounded, f"+{percent}" if sign and rounded > 0 else percent, locale=language))
+    return _whole_percent(round(share, 2) + 0.0, language, sign)
+
+
+@lru_cache(maxsize=16_384)
+def _whole_percent(share: float, language: Language, sign: bool) -> str:
+    patterns = _SIGNED if sign and share > 0 else _PERCENT
+    return str(patterns[language].apply(share, LOCALES[language]))
 
 
 def _against(value: float, language: Language) -> str:

@@ -1,25 +1,26 @@
 """What the serving models say of a portfolio: probabilities with intervals, the curve, and the stakes (domain.md §4)."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from features.builder import Snapshot
-from models.calibration import Precision
-from models.hazard import CURVE_DAYS
-from models.outcome import Explanation
+from models.hazard import CURVE_DAYS, step_count
+from models.matrix import FloatArray, Matrix
+from models.outcome import Explanation, OutcomeModel
 from models.stakes import arr_at_risk, four_states, survival_at
 from serving.champions import Champion, Champions
 
-FloatArray = npt.NDArray[np.float64]
+Instants = npt.NDArray[np.datetime64]
 #: The churn probabilities that a score states, where the curve has them, beside the model's own horizon.
 CHURN_HORIZONS = (30, 90, 180)
 #: Expected revenue rests on the models of this horizon (domain.md §4).
 REVENUE_HORIZON = 180
-_DAY_SECONDS = 86_400
+_SECOND, _DAY_SECONDS = np.timedelta64(1, "s"), 86_400
+#: What an account that stays may do.
+_STAYING = ("contraction", "expansion")
 
 
 @dataclass(frozen=True)
@@ -74,10 +75,14 @@ class Outlook:
                 return prediction.probability
         return np.zeros(len(self.survival))
 
+    def records(self) -> list[list[dict[str, Any]]]:
+        """The predictions of each account."""
+        return [[prediction.record(row) for prediction in self.predictions] for row in range(len(self.survival))]
+
     def curve(self, row: int) -> list[dict[str, Any]]:
         """The survival curve of one account."""
         step = self.churn.model.step_days
-        return [{"days": (k + 1) * step, "survival": float(value)} for k, value in enumerate(self.survival[row])]
+        return [{"days": (k + 1) * step, "survival": value} for k, value in enumerate(self.survival[row].tolist())]
 
     def p_non_renewal(self) -> FloatArray:
         """1 − S at the end of the step of the next renewal; NaN past 360 days or without a renewal."""
@@ -90,56 +95,62 @@ class Outlook:
         return arr_at_risk(arr, self.survival, step_days, self.renewal_days, self.p_contracted, self.mean_fall)
 
 
-def outlook(champions: Champions, built: Snapshot) -> Outlook | None:
-    """Apply the champions to a snapshot; None where no churn model serves (the health score does then)."""
+def outlook(champions: Champions, features: Matrix, renewal_days: FloatArray) -> Outlook | None:
+    """Apply the champions; None where no churn model serves (the health score does then).
+
+    `renewal_days` (accounts,): days from T to the next renewal, NaN where none is known.
+    """
     churn = champions.churn
     if churn is None:
         return None
-    frame = built.features
     model = churn.model
-    survival = model.survival(frame)
-    steps = {days: days // model.step_days for days in {*CHURN_HORIZONS, model.horizon_days} if days % model.step_days == 0}
-    predictions = [
-        _prediction("churn", days, 1.0 - survival[:, count - 1], model.precision, model.base_rates.get(days))
-        for days, count in sorted(steps.items())
-        if count <= survival.shape[1]
-    ]
-    predictions += _moves(champions, built, dict(zip([p.horizon_days for p in predictions], predictions, strict=True)))
+    margins = model.margins(features, step_count(model.step_days))
+    survival = model.curve(margins)
+    asked = {days: days // model.step_days for days in {*CHURN_HORIZONS, model.horizon_days} if days % model.step_days == 0}
+    horizons = sorted(days for days, count in asked.items() if count <= survival.shape[1])
+    predictions = _predictions("churn", horizons, 1.0 - survival[:, [asked[days] - 1 for days in horizons]], model)
+    staying = {key: champion.model.probability(features) for key, champion in champions.models.items() if key[0] != "churn"}
+    predictions += _moves(champions, staying, {p.horizon_days: p.probability for p in predictions}, len(features))
     fall = champions.given_staying("contraction", REVENUE_HORIZON)
     rise = next((champions.models["expansion", p.horizon_days] for p in predictions if p.outcome == "expansion"), None)
     return Outlook(
         churn,
         tuple(predictions),
         survival,
-        _renewal_days(built.facts),
-        model.explain(frame),
-        fall.model.probability(frame) if fall else np.zeros(len(frame)),
+        renewal_days,
+        model.explain(features, margins),
+        next((staying[key] for key, champion in champions.models.items() if champion is fall), np.zeros(len(features))),
         fall.model.mean_change if fall else 0.0,
         rise.model.mean_change if rise else 0.0,
     )
 
 
-def _moves(champions: Champions, built: Snapshot, churn: dict[int, Prediction]) -> list[Prediction]:
-    """Contraction and expansion at each horizon that serves, so that with churn and flat they sum to 1."""
+def _moves(
+    champions: Champions, staying: Mapping[tuple[str, int], FloatArray], churn: Mapping[int, FloatArray], rows: int
+) -> list[Prediction]:
+    """Contraction and expansion at each horizon that serves, so that with churn and flat they sum to 1.
+
+    `staying`: what each of their champions gives, given that the account stays; `churn`: its probability by horizon.
+    """
     found = []
-    horizons = sorted({days for outcome, days in champions.models if outcome != "churn"})
-    for days in horizons:
-        there = {outcome: champions.models.get((outcome, days)) for outcome in ("contraction", "expansion")}
-        raw = {o: c.model.probability(built.features) if c else np.zeros(len(built.features)) for o, c in there.items()}
-        leaving = churn[days].probability if days in churn else np.zeros(len(built.features))
-        states = dict(zip(("contraction", "expansion"), four_states(leaving, raw["contraction"], raw["expansion"]), strict=True))
-        found += [
-            _prediction(outcome, days, states[outcome], champion.model.precision, champion.model.base_rates.get(days))
-            for outcome, champion in there.items()
-            if champion
-        ]
+    nobody = np.zeros(rows)
+    for days in sorted({days for _, days in staying}):
+        raw = [staying.get((outcome, days), nobody) for outcome in _STAYING]
+        states = four_states(churn.get(days, nobody), *raw)
+        for outcome, p in zip(_STAYING, states, strict=True):
+            if champion := champions.models.get((outcome, days)):
+                found += _predictions(outcome, [days], p[:, None], champion.model)
     return found
 
 
-def _prediction(outcome: str, days: int, p: FloatArray, precision: Precision, base_rate: float | None) -> Prediction:
-    low, high = precision.interval(p)
-    return Prediction(outcome, days, p, low, high, base_rate)
+def _predictions(outcome: str, horizons: Sequence[int], p: FloatArray, model: OutcomeModel) -> list[Prediction]:
+    """Predictions with their intervals out of probabilities (accounts × horizons)."""
+    low, high = model.precision.interval(p)
+    return [
+        Prediction(outcome, days, p[:, k], low[:, k], high[:, k], model.base_rates.get(days)) for k, days in enumerate(horizons)
+    ]
 
 
-def _renewal_days(facts: pd.DataFrame) -> FloatArray:
-    return (facts["renewal_at"] - facts["as_of"]).dt.total_seconds().to_numpy(dtype=np.float64) / _DAY_SECONDS
+def days_to(instants: Instants, as_of: Instants | np.datetime64) -> FloatArray:
+    """Days from T to each instant, NaN where there is none."""
+    return (instants - as_of) / _SECOND / _DAY_SECONDS

@@ -18,12 +18,10 @@ from mlflow.models import ModelSignature
 from mlflow.types.schema import ColSpec, Schema
 
 from models.outcome import OutcomeModel
+from models.registry import CHAMPION, EXPERIMENT, PREVIOUS
 from training.report import model_card, plots
 from training.settings import Task
 
-CHAMPION = "champion"
-#: The version that `champion` pointed at before, so that a rollback is one step.
-PREVIOUS = "previous"
 _SERVED = Path(__file__).with_name("served.py")
 _NEEDS = ("lightgbm", "numpy", "pandas", "pydantic", "scipy")
 _MAY_SERVE = ("pass", "signal_no_gain")
@@ -68,11 +66,11 @@ class Tracker:
         self._experiment = self._experiment_id(artifacts)
 
     def _experiment_id(self, artifacts: Path | None) -> str:
-        found = self.client.get_experiment_by_name("kunto")
+        found = self.client.get_experiment_by_name(EXPERIMENT)
         if found is not None:
             return str(found.experiment_id)
         location = artifacts.resolve().as_uri() if artifacts else None
-        return str(self.client.create_experiment("kunto", artifact_location=location))
+        return str(self.client.create_experiment(EXPERIMENT, artifact_location=location))
 
     def register(self, task: Task, record: dict[str, Any], model: OutcomeModel | None, test: pd.DataFrame) -> dict[str, Any]:
         """Log a run, register the model, and let `champion` follow where the gate allows; return the record with its version."""

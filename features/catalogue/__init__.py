@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from features.catalogue import money, relations, subscriptions, support, usage, voice, work
@@ -30,11 +31,18 @@ def _versus_peers(feature: Feature) -> Feature:
 def catalog(product_features: Sequence[str] = ()) -> dict[str, Feature]:
     """Every feature by name, in column order; `product_features` adds those of the product's own most used features.
 
+    Declared once; each call gives a dict of its own.
+
     >>> catalog()["active_days_30d"].driver
     'low_adoption'
     >>> "use_of_create_lead_90d" in catalog(["create lead"])
     True
     """
+    return dict(_catalog(tuple(product_features)))
+
+
+@lru_cache(maxsize=32)
+def _catalog(product_features: tuple[str, ...]) -> dict[str, Feature]:
     features = [feature for module in _MODULES for feature in module.FEATURES]
     features += usage.of_product_features(product_features)[1]
     features += [_versus_peers(feature) for feature in features if feature.peers]

@@ -46,6 +46,7 @@ def score(
     instant = pd.Timestamp(as_of) if as_of else company.data_until
     if instant > company.data_until:
         raise late(instant, company)
+    company = jobs.with_arrived(place, company, instant)
     with watching() as watch:
         scored = jobs.score_portfolio(place, company, instant, place.settings.training, watch)
     _tell(scored.records, place, company, file, json=json)
@@ -81,7 +82,7 @@ def run(
     company = jobs.open_company(place)
     if not json:
         data.show(company.report)
-    company.usable()
+    company = jobs.with_arrived(place, company.usable(), company.data_until)
     with watching() as watch:
         records = jobs.train_models(place, company, settings, watch, horizon_given=horizon is not None)
         watch.stage("features")

@@ -95,6 +95,7 @@ def train(
         seed=seed,
     )
     company = jobs.open_company(place).usable()
+    company = jobs.with_arrived(place, company, company.data_until)
     with watching() as watch:
         records = jobs.train_models(place, company, settings, watch, horizon_given=horizon is not None)
     if json:

@@ -13,13 +13,14 @@
 """
 
 from serving.store.errors import StoreError, UnknownAccountError
-from serving.store.records import Decision, HealthPoint, Identity, LoggedDecision, Run, Score
+from serving.store.records import Decision, HealthPoint, Identity, Line, LoggedDecision, Run, Score
 from serving.store.store import Store
 
 __all__ = [
     "Decision",
     "HealthPoint",
     "Identity",
+    "Line",
     "LoggedDecision",
     "Run",
     "Score",

@@ -33,7 +33,7 @@ class Database:
         else:
             options = {"connect_args": {"connect_timeout": max(2, round(timeout_s))}, "pool_pre_ping": True}
         try:
-            self.engine = create_engine(url, json_serializer=to_json, **options)
+            self.engine = create_engine(url, json_serializer=to_json, hide_parameters=True, **options)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, TypeError, ValueError) as error:
             raise StoreError(f"the database URL cannot be used: {error}", self.where, _FORMS) from error
         if self.is_sqlite:

@@ -35,6 +35,12 @@ class StoreError(Exception):
 
     def __init__(self, what: str, where: str, next_step: str):
         super().__init__(f"{what} ({where}). {next_step}")
+        self.what, self.next_step = what, next_step
+
+    @property
+    def told(self) -> str:
+        """The message without the database's place, for those who ask over the network."""
+        return f"{self.what}. {self.next_step}"
 
 
 class UnknownAccountError(StoreError):
@@ -44,6 +50,14 @@ class UnknownAccountError(StoreError):
         super().__init__(
             f"account {account_id!r} is not in the store", where, "Check the id; an account is known once it was scored."
         )
+
+
+class UnknownRecordError(StoreError):
+    """What was asked for by its id is not there: a play, a webhook, a key …"""
+
+
+class ConflictError(StoreError):
+    """The change rests on a state that no longer holds, or would double what may be there once."""
 
 
 @contextmanager

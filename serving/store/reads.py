@@ -1,12 +1,13 @@
 """The questions that history answers, as SQL; two times bound each: what it speaks of, and when it stood."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, ScalarSelect, Select, select
+from sqlalchemy import Row, ScalarSelect, Select, and_, distinct, func, select
 from sqlalchemy.orm import aliased
 
-from serving.store.records import HealthPoint, LoggedDecision, Score
+from serving.store.records import HealthPoint, Line, LoggedDecision, Score
 from serving.store.tables import AccountRow, DecisionRow, RunRow, ScoreRow
 
 _SCORE = (
@@ -19,20 +20,19 @@ _SCORE = (
     RunRow.finished_at,
     ScoreRow.versions,
     ScoreRow.record,
+    DecisionRow.candidates,
 )
 
 
 def history(account_id: str) -> Select:
     """Every score of one account that a finished run made, oldest first."""
-    return (
-        _seen(select(*_SCORE), ScoreRow).where(AccountRow.account_id == account_id).order_by(ScoreRow.as_of, RunRow.finished_at)
-    )
+    return _scores().where(AccountRow.account_id == account_id).order_by(ScoreRow.as_of, RunRow.finished_at)
 
 
 def standing(as_of: datetime | None, known_at: datetime | None) -> Select:
     """One score per account, the one that stands: the latest as_of up to `as_of`, of its versions the last known."""
     return (
-        _seen(select(*_SCORE), ScoreRow)
+        _scores()
         .where(AccountRow.account_id.is_not(None), ScoreRow.score_id == _standing_id(as_of, known_at))
         .order_by(AccountRow.account_id)
     )
@@ -47,6 +47,56 @@ def health_points(before: datetime) -> Select:
     )
 
 
+def portfolio_run(kinds: Sequence[str], as_of: datetime | None, known_at: datetime | None) -> Select:
+    """The id of the run whose scores stand for the whole portfolio: of the latest as_of, the one finished last."""
+    query = select(RunRow.run_id).where(RunRow.kind.in_(kinds), RunRow.finished_at.is_not(None))
+    if as_of is not None:
+        query = query.where(RunRow.as_of <= as_of)
+    if known_at is not None:
+        query = query.where(RunRow.finished_at <= known_at)
+    return query.order_by(RunRow.as_of.desc(), RunRow.finished_at.desc()).limit(1)
+
+
+def lines(run_id: str) -> Select:
+    """What a list of accounts is filtered and sorted by, of each account of a run that is not erased."""
+    record = ScoreRow.record
+    return (
+        select(
+            AccountRow.account_id,
+            AccountRow.name,
+            AccountRow.csm,
+            ScoreRow.health_score,
+            ScoreRow.band,
+            ScoreRow.p_churn,
+            ScoreRow.arr_at_risk,
+            record["tier"].as_string().label("tier"),
+            record["stage"].as_string().label("stage"),
+            record["leaving"].as_boolean().label("leaving"),
+            record["disagreement"].as_boolean().label("disagreement"),
+            record["arr"].as_float().label("arr"),
+            record["play"]["name"].as_string().label("playbook"),
+            record["play"]["expected_value"].as_float().label("expected_value"),
+        )
+        .join(ScoreRow, ScoreRow.account_key == AccountRow.account_key)
+        .where(ScoreRow.run_id == run_id, AccountRow.account_id.is_not(None))
+    )
+
+
+def of_run(run_id: str, account_ids: Sequence[str]) -> Select:
+    """The scores that a run gave those accounts."""
+    return _scores().where(ScoreRow.run_id == run_id, AccountRow.account_id.in_(account_ids))
+
+
+def arms(playbook: str) -> Select:
+    """How many choices of a playbook, and of how many accounts, fell into each arm; choices that were not randomised too."""
+    return (
+        select(DecisionRow.assignment, func.count(), func.count(distinct(DecisionRow.account_key)))
+        .join(RunRow, RunRow.run_id == DecisionRow.run_id)
+        .where(DecisionRow.playbook == playbook, RunRow.finished_at.is_not(None))
+        .group_by(DecisionRow.assignment)
+    )
+
+
 def log(account_id: str) -> Select:
     """Every decision on one account that a finished run made, oldest first."""
     return (
@@ -54,6 +104,16 @@ def log(account_id: str) -> Select:
         .where(AccountRow.account_id == account_id)
         .order_by(DecisionRow.decided_at, DecisionRow.decision_id)
     )
+
+
+def _scores() -> Select:
+    """Scores of finished runs, each with the plays that competed when it was made."""
+    made_with = and_(
+        DecisionRow.run_id == ScoreRow.run_id,
+        DecisionRow.account_key == ScoreRow.account_key,
+        DecisionRow.as_of == ScoreRow.as_of,
+    )
+    return _seen(select(*_SCORE), ScoreRow).outerjoin(DecisionRow, made_with)
 
 
 def _seen(query: Select, rows: type[ScoreRow] | type[DecisionRow]) -> Select:
@@ -86,12 +146,17 @@ def to_score(row: Row[Any]) -> Score:
     """Return a row of `history` or `standing` as a Score, its record whole again."""
     identity = {"account_id": row.account_id, "name": row.name, "csm": row.csm, "as_of": row.as_of.isoformat()}
     record = {**identity, **row.record, "versions": row.versions}
-    return Score(row.run_id, row.as_of, row.scored_at, row.finished_at, record)
+    return Score(row.run_id, row.as_of, row.scored_at, row.finished_at, record, row.candidates)
 
 
 def to_health_point(row: Row[Any]) -> HealthPoint:
     """Return a row of `health_points` without its account."""
     return HealthPoint(row.as_of, row.health_score, row.band)
+
+
+def to_line(row: Row[Any]) -> Line:
+    """Return a row of `lines` as a Line."""
+    return Line(**row._mapping)
 
 
 def to_decision(row: Row[Any]) -> LoggedDecision:

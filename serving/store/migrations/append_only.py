@@ -1,4 +1,7 @@
-"""Rows that are written once: triggers of a table for either database, used by the revisions after the first."""
+"""Rows that are written once: triggers of a table for either database, used by the revisions after the first.
+
+Released revisions rest on it: it is never changed.
+"""
 
 from alembic import op
 

@@ -1,0 +1,29 @@
+"""Company metrics over a month (domain.md §5)."""
+
+from datetime import datetime
+
+from pydantic import Field
+
+from serving.api.schemas.scored import Shape
+
+
+class MetricsOf(Shape):
+    """The metrics of one group of accounts; `group` is null for the whole company."""
+
+    group: str | None
+    metrics: dict[str, float | int | None] = Field(
+        description="`*_mrr`: money a month in the reporting currency; ratios as fractions, null where nothing divides them",
+        examples=[{"opening_mrr": 79604.1, "nrr": 1.01, "grr": 0.97, "customer_churn": 0.02}],
+    )
+
+
+class MetricsAnswer(Shape):
+    """Metrics of a month, of the company or by group; retention is the month's own, point to point."""
+
+    month: str = Field(examples=["2026-06"])
+    start: datetime
+    end: datetime
+    by: str | None
+    currency: str | None
+    items: list[MetricsOf]
+    next_cursor: str | None

@@ -1,0 +1,60 @@
+"""The catalogue of playbooks, and what they have been seen to do."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from serving.api.schemas.scored import Shape
+
+
+class PlaybookStep(Shape):
+    """One step; `day` counts from the start of the play."""
+
+    day: int
+    what: str
+    who: str
+    channel: str
+    automatic: bool
+
+
+class Playbook(Shape):
+    """What can be done for an account, when it fits, and what it is said to achieve (domain.md §8)."""
+
+    name: str
+    title: str
+    goal: str
+    outcome: Literal["churn", "expansion", "none"]
+    hours: float
+    automatic: bool
+    hold_out: bool
+    trigger: dict[str, Any]
+    effects: dict[str, float] = Field(description="driver → stated relative effect: an assumption until it is measured")
+    steps: list[PlaybookStep]
+
+
+class PlaybookPage(Shape):
+    """The whole catalogue, by name."""
+
+    items: list[Playbook]
+    next_cursor: str | None
+
+
+class Arm(Shape):
+    """How many choices fell into one arm, and of how many accounts."""
+
+    choices: int
+    accounts: int
+
+
+class Effect(Shape):
+    """The measured effect of a playbook; `state` says how far it is from being one."""
+
+    playbook: str
+    state: Literal["not_measured"]
+    detail: str
+    stated: dict[str, float]
+    arms: dict[str, Arm]
+    started: int
+    difference: float | None
+    low: float | None
+    high: float | None

@@ -1,0 +1,166 @@
+"""Running playbooks: what starts and changes them, and how they stand."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from serving.api.schemas.scored import Shape, Share
+from serving.store.play_records import Outcome, State
+
+AccountId = Annotated[str, Field(min_length=1, max_length=200)]
+Note = Annotated[str, Field(min_length=1, max_length=4000, description="free text; kept apart from history, erasable")]
+
+
+class PlayStart(BaseModel):
+    """Start a playbook for an account; `started_at` is its day 0, default now."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"account_id": "A00257", "playbook": "reach_out_call"}}
+    )
+
+    account_id: AccountId
+    playbook: Annotated[str, Field(max_length=64)]
+    started_at: datetime | None = None
+    owner: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(default=None, description="id of who sees to it")
+    note: Note | None = None
+
+
+class PlayChange(BaseModel):
+    """One change to a play that is still of `version`: a step done or undone, a snooze, resuming, or closing with an outcome."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"version": 1, "step_done": 1}})
+
+    version: int = Field(ge=1, le=2**31 - 1, description="of the play as it was read; another one is answered with 409")
+    step_done: int | None = Field(default=None, ge=1, le=1000)
+    step_undone: int | None = Field(default=None, ge=1, le=1000)
+    snooze_until: datetime | None = None
+    resume: Literal[True] | None = None
+    close: Outcome | None = None
+    note: Note | None = None
+
+    @model_validator(mode="after")
+    def _one_change(self) -> Self:
+        given = [name for name in CHANGES if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of {', '.join(CHANGES)}; given: {', '.join(given) or 'none'}")
+        return self
+
+
+CHANGES = ("step_done", "step_undone", "snooze_until", "resume", "close")
+
+
+class PlayStep(Shape):
+    """A step with its day; `number` counts from 1."""
+
+    number: int
+    day: int
+    what: str
+    who: str
+    channel: str
+    automatic: bool
+    due: datetime
+    done_at: datetime | None
+
+
+class Play(Shape):
+    """A playbook that runs, or ran, for an account; `override`: the account was held out when it was started."""
+
+    play_id: str
+    account_id: str
+    playbook: str
+    title: str | None
+    owner: str | None
+    started_at: datetime
+    state: State
+    snoozed_until: datetime | None
+    closed_at: datetime | None
+    outcome: Outcome | None
+    assignment: Literal["treated", "held_out"] | None
+    probability: Share | None
+    override: bool
+    version: int
+    steps: list[PlayStep]
+
+
+class PlayPage(Shape):
+    """Plays, the last started first."""
+
+    items: list[Play]
+    next_cursor: str | None
+
+
+class FeedbackGiven(BaseModel):
+    """A verdict on a reason (or, without `driver`, on the score), or a score of one's own with reason and expiry."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"verdict": "known", "driver": "silence", "note": "On parental leave until August"},
+                {"manual_score": {"score": 40, "reason": "Their sponsor told us", "expires_at": "2027-01-01T00:00:00Z"}},
+            ]
+        },
+    )
+
+    verdict: Literal["useful", "known", "wrong"] | None = None
+    driver: Annotated[str, Field(max_length=64)] | None = None
+    as_of: datetime | None = Field(default=None, description="of the score that is meant; default: the one that stands")
+    note: Note | None = None
+    manual_score: "ManualScoreGiven | None" = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.verdict is None) == (self.manual_score is None):
+            raise ValueError("give either verdict or manual_score")
+        if self.manual_score is not None and (self.driver or self.note or self.as_of):
+            raise ValueError("driver, as_of and note go with a verdict; a manual score has its own reason")
+        return self
+
+
+class ManualScoreGiven(BaseModel):
+    """A health score that a person gives, until it expires (at most a year later)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    score: int = Field(ge=0, le=100)
+    reason: Note
+    expires_at: datetime
+
+
+class Author(Shape):
+    """Who did it: a kind ("key", "user", "job") and an id."""
+
+    kind: str
+    id: str
+
+
+class Feedback(Shape):
+    """A verdict as it is kept."""
+
+    account_id: str
+    run_id: str
+    as_of: datetime
+    driver: str | None
+    verdict: Literal["useful", "known", "wrong"]
+    by: Author
+    at: datetime
+    text: str | None
+
+
+class ManualScore(Shape):
+    """A manual score as it is kept."""
+
+    account_id: str
+    score: int
+    reason: str | None
+    by: Author
+    at: datetime
+    expires_at: datetime
+
+
+class FeedbackKept(Shape):
+    """What was kept."""
+
+    feedback: Feedback | None
+    manual_score: ManualScore | None
