@@ -8,6 +8,7 @@ Ratios: how many times better ours is (median latency; requests per second for s
 import argparse
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -27,8 +28,8 @@ from rich.table import Table
 import simulation
 from benchmarks.peers import OTHERS, PEERS, Peer
 from features.builder import build
+from features.recognise import propose
 from kunto import jobs
-from kunto.commands.data import init
 from kunto.console import Watch, out, print_json, watching
 from kunto.workspace import Workspace
 from models.booster import BoosterModel
@@ -143,9 +144,9 @@ def _workspace(folder: Path, watch: Watch) -> Workspace:
     watch.stage("simulate")
     simulation.write(simulation.simulate(ACCOUNTS, MONTHS, SEED), folder / "company")
     place = Workspace(folder / "workspace")
-    init(place.path, str(folder / "company" / "tables"), json=False)
-    with place.config_path.open("a", encoding="utf-8") as config:
-        config.write('\n[service]\nrate = "10000000/minute"\n')
+    place.path.mkdir()
+    mapping = propose(str(folder / "company" / "tables"), base=place.path)
+    place.config_path.write_text(f'{mapping}\n[service]\nrate = "10000000/minute"\n', encoding="utf-8")
     company = jobs.open_company(place).usable()
     settings = place.settings.training
     records = jobs.train_models(place, company, settings, watch, horizon_given=False)
@@ -210,18 +211,20 @@ def _serve(name: str, command: Sequence[str], cwd: Path, ready: str) -> Iterator
     words = [word.replace("{port}", str(port)) for word in command]
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     log = (cwd / f"{port}.log").open("wb")
-    process = subprocess.Popen(words, cwd=cwd, env=os.environ | threads, stdout=log, stderr=log, start_new_session=True)
+    named = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}  # servers that start servers by name
+    process = subprocess.Popen(words, cwd=cwd, env=os.environ | threads | named, stdout=log, stderr=log, start_new_session=True)
     os.sched_setaffinity(process.pid, {_SERVER_CORE})
     server = Server(name, f"http://127.0.0.1:{port}", process)
     try:
         _await(f"{server.address}{ready}", server, Path(log.name))
         yield server
     finally:
-        os.killpg(process.pid, 15)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
-            os.killpg(process.pid, 9)
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         log.close()
 

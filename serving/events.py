@@ -51,7 +51,8 @@ def _to_places(value: Decimal) -> Decimal:
 
 _Id = Annotated[str, Field(min_length=1, max_length=_LONGEST_ID, pattern=r"^[^\x00-\x1f\x7f]+$")]
 _Text = Annotated[str, Field(min_length=1, max_length=_LONGEST_TEXT, pattern=r"^[^\x00]+$")]
-_Instant = Annotated[datetime, BeforeValidator(_instant, json_schema_input_type=datetime)]
+#: ISO 8601 text, read as naive UTC.
+Instant = Annotated[datetime, BeforeValidator(_instant, json_schema_input_type=datetime)]
 
 
 def _type(column: Column, table: Table) -> Any:
@@ -61,7 +62,7 @@ def _type(column: Column, table: Table) -> Any:
     if column.kind == "text":
         return _Id if column.name in table.key or column.name.endswith("_id") else _Text
     if column.kind == "time":
-        return _Instant
+        return Instant
     if column.kind == "boolean":
         return bool
     low = -_LARGEST if column.low is None else column.low
@@ -94,7 +95,9 @@ def _model(table: Table) -> type[BaseModel]:
 
 #: The model of each table's events.
 MODELS: Mapping[str, type[BaseModel]] = {name: _model(TABLES[name]) for name in EVENT_TABLES}
-_ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[reduce(or_, MODELS.values()), Field(discriminator="table")])  # type: ignore[arg-type]
+#: An event of any table, told apart by `table`.
+AnyEvent: Any = Annotated[reduce(or_, MODELS.values()), Field(discriminator="table")]  # type: ignore[arg-type]
+_ADAPTER: TypeAdapter[Any] = TypeAdapter(AnyEvent)
 _PERSON = {
     name: next((column.name for column in TABLES[name].columns if column.personal and column.name.endswith("_id")), None)
     for name in EVENT_TABLES

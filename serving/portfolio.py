@@ -65,10 +65,14 @@ _ORDERS: Mapping[Sort, Callable[[Line], Any]] = {
 }
 
 
+def place(line: Line, sort: Sort) -> tuple[Any, str]:
+    """Where a line stands in that order, ties by account id."""
+    return _ORDERS[sort](line), line.account_id
+
+
 def in_order(lines: Sequence[Line], sort: Sort) -> list[Line]:
-    """The lines in that order, ties by account id."""
-    order = _ORDERS[sort]
-    return sorted(lines, key=lambda line: (order(line), line.account_id))
+    """The lines in that order."""
+    return sorted(lines, key=lambda line: place(line, sort))
 
 
 @dataclass(frozen=True)

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 from databases import new_url, postgres, store
 from mlflow import MlflowClient
+from served import served
 from small_company import CONFIG, TABLES
 
 import simulation
 from kunto.cli import main
 
-__all__ = ["new_url", "postgres", "store"]  # fixtures of every folder of tests
+__all__ = ["new_url", "postgres", "served", "store"]  # fixtures of every folder of tests
 
 ACCOUNTS, MONTHS, SEED = 120, 20, 1
 HORIZON = 90

@@ -1,6 +1,10 @@
-"""What routes ask for: the service, who asks and may, the times that a question is about, the language. All in this one place."""
+"""What routes ask for: the service, who asks and may, the times that a question is about, the language. All in this one place.
 
-from collections.abc import Callable, Iterator
+They are coroutines that wait for nothing: a plain function would be handed to a thread, and each hand-over costs more than the
+question.
+"""
+
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,46 +13,52 @@ from typing import Annotated, Any
 from fastapi import Depends, Query, Request, Security
 from fastapi.security import HTTPBearer
 
-from models.sentences import Language
-from serving.api.paging import MOST
+from serving.api.paging import MOST, invalid, known_then
 from serving.api.problems import Problem
+from serving.api.schemas.words import Language
 from serving.api.service import Service
+from serving.events import Instant
 from serving.portfolio import View
 from serving.principal import Principal, Scope
-from serving.store.instants import utc
+from serving.store import Line
 
 _BEARER = HTTPBearer(auto_error=False, description="A key of `kunto key create`, with the scope that the call names")
 
 
-def service(request: Request) -> Service:
+async def service(request: Request) -> Service:
     """The process's service."""
     found: Service = request.app.state.service
     return found
 
 
-def may(scope: Scope) -> Callable[..., Principal]:
-    """A dependency that lets in who has the scope: 401 for nobody, 403 for others."""
+def admitted(request: Request, scope: Scope) -> Principal:
+    """Who asks, if they have the scope; Problem 401 for nobody, 403 for others."""
+    found: Principal | None = request.scope.get("state", {}).get("principal")
+    if found is None:
+        raise Problem(
+            401,
+            "not-signed-in",
+            "Not signed in",
+            "send `Authorization: Bearer KEY` with a key of `kunto key create`, or sign in to the web app",
+            headers={"WWW-Authenticate": 'Bearer realm="kunto"'},
+        )
+    if not found.may(scope):
+        held = ", ".join(sorted(found.scopes)) or "none"
+        raise Problem(
+            403,
+            "scope-missing",
+            "Scope missing",
+            f"this call needs the scope {scope}; yours: {held}. Ask an administrator for a key or role that has it",
+            scope=scope,
+        )
+    return found
 
-    def principal(request: Request, _: Annotated[Any, Security(_BEARER)]) -> Principal:
-        found: Principal | None = request.scope.get("state", {}).get("principal")
-        if found is None:
-            raise Problem(
-                401,
-                "not-signed-in",
-                "Not signed in",
-                "send `Authorization: Bearer KEY` with a key of `kunto key create`, or sign in to the web app",
-                headers={"WWW-Authenticate": 'Bearer realm="kunto"'},
-            )
-        if not found.may(scope):
-            held = ", ".join(sorted(found.scopes)) or "none"
-            raise Problem(
-                403,
-                "scope-missing",
-                "Scope missing",
-                f"this call needs the scope {scope}; yours: {held}. Ask an administrator for a key or role that has it",
-                scope=scope,
-            )
-        return found
+
+def may(scope: Scope) -> Callable[..., Awaitable[Principal]]:
+    """A dependency that lets in who has the scope, as `admitted` does."""
+
+    async def principal(request: Request, _: Annotated[Any, Security(_BEARER)]) -> Principal:
+        return admitted(request, scope)
 
     return principal
 
@@ -61,37 +71,51 @@ class Times:
     known_at: datetime | None
 
 
-def times(
+async def times(
     as_of: Annotated[
-        datetime | None, Query(description="the score that speaks of this instant; UTC where no offset is given")
+        Instant | None, Query(description="the score that speaks of this instant; UTC where no offset is given")
     ] = None,
-    known_at: Annotated[datetime | None, Query(description="as it stood then: later runs never change this answer")] = None,
+    known_at: Annotated[Instant | None, Query(description="as it stood then: later runs never change this answer")] = None,
 ) -> Times:
-    """Both times, as naive UTC."""
-    return Times(*(None if each is None else _utc(each) for each in (as_of, known_at)))
+    """Both times."""
+    return Times(as_of, known_at)
 
 
-def _utc(instant: datetime) -> datetime:
-    try:
-        return utc(instant)
-    except (OverflowError, ValueError):
-        raise Problem(
-            422,
-            "invalid-instant",
-            "Invalid instant",
-            f"{instant.isoformat()} lies outside the calendar; give a year from 1 to 9999",
-        ) from None
+@dataclass(frozen=True)
+class Place(Times):
+    """Which page of a list is asked for: `known_at` is then that of its first page, so that no run comes between the pages.
+
+    `after` is what came last so far, None before the first page.
+    """
+
+    after: Any
+    cursor: str
+
+    def line(self, view: View) -> Line | None:
+        """The account that came last; Problem 422 where the view has none such."""
+        if self.after is None:
+            return None
+        if self.after not in view.lines:
+            raise invalid(self.cursor)
+        return view.lines[self.after]
 
 
-def as_instant(instant: datetime | None) -> datetime | None:
-    """An instant of a body as naive UTC."""
-    return None if instant is None else _utc(instant)
+async def place(
+    times: Annotated[Times, Depends(times)],
+    cursor: Annotated[str | None, Query(max_length=2000, description="next_cursor of the page before")] = None,
+) -> Place:
+    """The times, and where to go on."""
+    if cursor is None:
+        return Place(times.as_of, times.known_at, None, "")
+    known_at, after = known_then(cursor)
+    return Place(times.as_of, known_at, after, cursor)
 
 
-def spoken(request: Request, language: Annotated[Language | None, Query(description="of sentences")] = None) -> Language:
+async def spoken(request: Request, language: Annotated[Language | None, Query(description="of sentences")] = None) -> Language:
     """The language asked for, else the person's, else the company's."""
     person: Principal | None = request.scope.get("state", {}).get("principal")
-    return service(request).language(language or (person.language if person else None))
+    found: Service = request.app.state.service
+    return found.language(language or (person.language if person else None))
 
 
 def own(view: View, principal: Principal) -> View:
@@ -128,6 +152,7 @@ def unknown_account(account_id: str) -> Problem:
 
 ServiceOf = Annotated[Service, Depends(service)]
 TimesOf = Annotated[Times, Depends(times)]
+PlaceOf = Annotated[Place, Depends(place)]
 LanguageOf = Annotated[Language, Depends(spoken)]
 Reader = Annotated[Principal, Depends(may("scores:read"))]
 FeedbackWriter = Annotated[Principal, Depends(may("feedback:write"))]

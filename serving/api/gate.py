@@ -21,6 +21,8 @@ from serving.session_cookie import same_origin, session_token
 _UNLIMITED = frozenset({"/healthz", "/readyz", "/metrics"})
 _STATIC = "/static/"
 _EVENTS = "/v1/events"
+#: A number of more digits is larger than any limit, and may be too long to be read.
+_DIGITS = 18
 _THIS_MACHINE = frozenset({"localhost", "127.0.0.1", "::1"})
 _VISITOR = Principal("user", "visitor", "this machine", ROLE_SCOPES["csm"], "csm")
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -133,7 +135,7 @@ class Gate:
         """A receive that refuses a body past the limit, told or not told by Content-Length."""
         limit = self._events_body_limit if request.url.path == _EVENTS else self._body_limit
         told = request.headers.get("content-length")
-        if told is not None and told.isdigit() and int(told) > limit:
+        if told is not None and told.isdecimal() and (len(told) > _DIGITS or int(told) > limit):
             raise _too_large(limit)
         taken = 0
 

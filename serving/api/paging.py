@@ -2,19 +2,23 @@
 
 import base64
 import binascii
-import json
+import re
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from hashlib import blake2b
 from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.api.problems import Problem
+from serving.store.instants import utc
 
 #: Pages are at most this long.
 MOST = 500
+#: An instant as it stands inside: naive UTC.
+_NAIVE = re.compile(rb'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?=")')
 
 
 def encode(position: Sequence[Any]) -> str:
@@ -29,17 +33,31 @@ def encode(position: Sequence[Any]) -> str:
 def decode(cursor: str, length: int) -> list[Any]:
     """The position of a cursor that `encode` made; Problem 422 for anything else."""
     try:
-        found = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        found = from_json(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)), allow_inf_nan=False)
     except (ValueError, binascii.Error):
         found = None
     if not isinstance(found, list) or len(found) != length or any(isinstance(part, list | dict) for part in found):
-        raise Problem(
-            422,
-            "invalid-cursor",
-            "Invalid cursor",
-            f"cursor {cursor[:60]!r} is not one of this list; send none for the first page, then the answer's next_cursor",
-        )
+        raise invalid(cursor)
     return found
+
+
+def invalid(cursor: str) -> Problem:
+    """The cursor was not made for this list, or what it points at is gone."""
+    return Problem(
+        422,
+        "invalid-cursor",
+        "Invalid cursor",
+        f"cursor {cursor[:60]!r} is not one of this list; send none for the first page, then the answer's next_cursor",
+    )
+
+
+def known_then(cursor: str) -> tuple[datetime, Any]:
+    """Of a cursor of a list that runs add to: when what its first page tells was known, and what came last so far."""
+    known_at, last = decode(cursor, 2)
+    try:
+        return utc(known_at), last
+    except (OverflowError, ValueError):
+        raise invalid(cursor) from None
 
 
 def selected(record: Mapping[str, Any], fields: str | None, allowed: Sequence[str]) -> dict[str, Any]:
@@ -62,8 +80,8 @@ def selected(record: Mapping[str, Any], fields: str | None, allowed: Sequence[st
 
 
 def answered(request: Request, content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """`content` as JSON with an ETag; 304 without a body where the asker holds it already."""
-    body = content if isinstance(content, bytes) else to_json(content)
+    """`content` as JSON, its instants told as UTC, with an ETag; 304 without a body where the asker holds it already."""
+    body = _NAIVE.sub(rb"\g<0>Z", to_json(content))
     etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
     named = {"ETag": etag, "Cache-Control": "private, no-cache", **(headers or {})}
     if request.method in ("GET", "HEAD") and holds(request, etag):

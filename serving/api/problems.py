@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import Match
 
 from serving.company import CompanyError
 from serving.models_in_use import ModelsNotReadyError
@@ -22,6 +23,7 @@ MEDIA_TYPE = "application/problem+json"
 _NAMESPACE = "urn:kunto:problem:"
 #: A value that was refused is told up to this length.
 _SHOWN = 120
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
 class ProblemDetail(BaseModel):
@@ -100,12 +102,21 @@ def _answered(request: Request, problem: Any) -> Response:
 
 
 def _framework(request: Request, error: Any) -> Response:
-    phrase = HTTPStatus(error.status_code).phrase
-    detail = {
-        404: f"there is nothing at {request.url.path[:_SHOWN]}; /openapi.json lists every call",
-        405: f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'see /openapi.json')}",
-    }.get(error.status_code, f"{error.detail}; /openapi.json says what this call takes")
-    return _answered(request, Problem(error.status_code, None, phrase, detail, headers=error.headers))
+    phrase, headers = HTTPStatus(error.status_code).phrase, dict(error.headers or {})
+    if error.status_code == 404:
+        detail = f"there is nothing at {request.url.path[:_SHOWN]}; /openapi.json lists every call"
+    elif error.status_code == 405:
+        headers["Allow"] = ", ".join(_allowed(request))
+        detail = f"{request.method} is not allowed here; allowed: {headers['Allow']}"
+    else:
+        detail = f"{error.detail}; /openapi.json says what this call takes"
+    return _answered(request, Problem(error.status_code, None, phrase, detail, headers=headers))
+
+
+def _allowed(request: Request) -> list[str]:
+    """The methods that any route at this path has; the framework tells those of the first route alone."""
+    asked = ({**request.scope, "method": method} for method in _METHODS)
+    return [each["method"] for each in asked if any(route.matches(each)[0] is Match.FULL for route in request.app.routes)]
 
 
 def _validation(request: Request, error: Any) -> Response:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from serving.settings import ServiceSettings
 from serving.store import Store
 from serving.store.instants import now
 from serving.webhooks import Deliverer
+
+_MARKS_HOLD = timedelta(minutes=1)
 
 
 @dataclass
@@ -56,9 +58,10 @@ class Service:
 
     def __post_init__(self) -> None:
         """Make what rests on the parts given; nothing runs before `start`."""
+        self._marked_at: datetime | None = None
         self.keys = Keys(self.store.access, self.clock)
         self.sessions = Sessions(self.store.access, self.clock)
-        self.portfolio = Portfolio(self.store, self.currency)
+        self.portfolio = Portfolio(self.store, self.scoring.plays.currency)
         self.metrics = Metrics()
         self.company = CompanyTables(self.mapping, self.base, self.store)
         self.deliverer = Deliverer(self.store, self.settings, self.clock)
@@ -113,11 +116,20 @@ class Service:
         principal: Principal = state["principal"]
         self.store.access.audit(principal, action, target, request_id=state.get("request_id"), at=self.clock())
 
+    @property
+    def scorer(self) -> LiveScorer:
+        """What scores inline features now, with the marks of the portfolio that stands (or stood up to a minute ago)."""
+        found = self.models.current().prepared
+        if self._marked_at is None or self.clock() - self._marked_at > _MARKS_HOLD:
+            found.marks = self._marks()
+        return found
+
     def _scorer(self, champions: Champions) -> LiveScorer:
         return LiveScorer(champions, self.scoring, config_version=self.config_version, marks=self._marks())
 
     def _marks(self) -> RiskMarks | None:
         """What counts as high and as middling risk in the portfolio that stands."""
+        self._marked_at = self.clock()
         view = self.portfolio.at()
         return None if view is None else RiskMarks.of([line.p_churn for line in view.lines.values() if not line.leaving])
 

@@ -2,9 +2,10 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import TypedDict
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
 from serving.store.database import Database
 from serving.store.tables.history import AccountRow
@@ -65,17 +66,10 @@ class Contacts:
 
     def of_all(self, account_ids: Sequence[str] | None = None) -> dict[str, list[Contact]]:
         """Return account id → whom to call, of these accounts (None: of all); those without anybody are not in it."""
-        asked = (
-            select(AccountRow.account_id, ContactRow.contact_id, ContactRow.role)
-            .join(ContactRow, ContactRow.account_key == AccountRow.account_key)
-            .where(AccountRow.account_id.is_not(None))
-            .order_by(AccountRow.account_id, ContactRow.position)
-        )
-        if account_ids is not None:
-            asked = asked.where(AccountRow.account_id.in_(account_ids))
+        given = {} if account_ids is None else {"account_ids": list(account_ids)}
         found: dict[str, list[Contact]] = {}
         with self._database.reading() as connection:
-            for row in connection.execute(asked):
+            for row in connection.execute(_contacts(some=account_ids is not None), given):
                 found.setdefault(str(row.account_id), []).append(Contact(contact_id=row.contact_id, role=row.role))
         return found
 
@@ -86,6 +80,18 @@ class Contacts:
         """
         with self._database.writing() as connection:
             return connection.execute(delete(ContactRow).where(ContactRow.contact_id == contact_id)).rowcount
+
+
+@cache
+def _contacts(*, some: bool) -> Select:
+    """Built once: it is asked with every score that is read."""
+    query = (
+        select(AccountRow.account_id, ContactRow.contact_id, ContactRow.role)
+        .join(ContactRow, ContactRow.account_key == AccountRow.account_key)
+        .where(AccountRow.account_id.is_not(None))
+        .order_by(AccountRow.account_id, ContactRow.position)
+    )
+    return query.where(AccountRow.account_id.in_(bindparam("account_ids", expanding=True))) if some else query
 
 
 def erase_contacts(connection: Connection, key: uuid.UUID) -> int:

@@ -1,15 +1,21 @@
 """The questions that history answers, as SQL; two times bound each: what it speaks of, and when it stood."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import Row, ScalarSelect, Select, and_, distinct, func, select
+from sqlalchemy import Row, ScalarSelect, Select, String, and_, bindparam, distinct, func, select
 from sqlalchemy.orm import aliased
 
+from serving.store.instants import UtcDateTime
 from serving.store.records import HealthPoint, Line, LoggedDecision, Score
 from serving.store.tables import AccountRow, DecisionRow, RunRow, ScoreRow
 
+#: Kinds of runs that score the whole portfolio.
+PORTFOLIO_KINDS = ("score",)
+_AS_OF, _KNOWN_AT = bindparam("as_of", type_=UtcDateTime()), bindparam("known_at", type_=UtcDateTime())
+_ACCOUNT = bindparam("account_id", type_=String())
 _SCORE = (
     AccountRow.account_id,
     AccountRow.name,
@@ -24,36 +30,67 @@ _SCORE = (
 )
 
 
-def history(account_id: str) -> Select:
+class Asked(NamedTuple):
+    """A question ready to be put: a statement built once for its form, and the values of this time."""
+
+    statement: Select
+    values: dict[str, Any]
+
+
+def history(account_id: str) -> Asked:
     """Every score of one account that a finished run made, oldest first."""
-    return _scores().where(AccountRow.account_id == account_id).order_by(ScoreRow.as_of, RunRow.finished_at)
+    return Asked(_history(), {"account_id": account_id})
 
 
-def standing(as_of: datetime | None, known_at: datetime | None) -> Select:
-    """One score per account, the one that stands: the latest as_of up to `as_of`, of its versions the last known."""
-    return (
-        _scores()
-        .where(AccountRow.account_id.is_not(None), ScoreRow.score_id == _standing_id(as_of, known_at))
-        .order_by(AccountRow.account_id)
-    )
+def standing(as_of: datetime | None, known_at: datetime | None, account_id: str | None = None) -> Asked:
+    """The score that stands, per account or of that one: of the latest as_of up to `as_of`, the version known last."""
+    return _asked(_standing, as_of=as_of, known_at=known_at, account_id=account_id)
 
 
-def health_points(before: datetime) -> Select:
-    """The health of each account at its latest score at or before `before`; no record is read."""
-    return (
+def health_points(before: datetime, account_id: str | None) -> Asked:
+    """The health of each account, or of that one, at its latest score at or before `before`; no record is read."""
+    return _asked(_health_points, as_of=before, account_id=account_id)
+
+
+def portfolio_run(as_of: datetime | None, known_at: datetime | None) -> Asked:
+    """The run whose scores stand for the whole portfolio: of the latest as_of, the one finished last."""
+    return _asked(_portfolio_run, as_of=as_of, known_at=known_at)
+
+
+def _asked(form: Callable[..., Select], **values: Any) -> Asked:
+    """The statement of a form; a value that is None is not asked for. Building one takes longer than answering it."""
+    given = {name: value for name, value in values.items() if value is not None}
+    return Asked(form(*sorted(given)), given)
+
+
+@cache
+def _history() -> Select:
+    return _scores().where(AccountRow.account_id == _ACCOUNT).order_by(ScoreRow.as_of, RunRow.finished_at)
+
+
+@cache
+def _standing(*given: str) -> Select:
+    query = _scores().where(AccountRow.account_id.is_not(None), ScoreRow.score_id == _standing_id(given))
+    return query.where(AccountRow.account_id == _ACCOUNT) if "account_id" in given else query.order_by(AccountRow.account_id)
+
+
+@cache
+def _health_points(*given: str) -> Select:
+    query = (
         select(AccountRow.account_id, ScoreRow.as_of, ScoreRow.health_score, ScoreRow.band)
         .join(ScoreRow, ScoreRow.account_key == AccountRow.account_key)
-        .where(AccountRow.account_id.is_not(None), ScoreRow.score_id == _standing_id(before, None))
+        .where(AccountRow.account_id.is_not(None), ScoreRow.score_id == _standing_id(given))
     )
+    return query.where(AccountRow.account_id == _ACCOUNT) if "account_id" in given else query
 
 
-def portfolio_run(kinds: Sequence[str], as_of: datetime | None, known_at: datetime | None) -> Select:
-    """The id of the run whose scores stand for the whole portfolio: of the latest as_of, the one finished last."""
-    query = select(RunRow.run_id).where(RunRow.kind.in_(kinds), RunRow.finished_at.is_not(None))
-    if as_of is not None:
-        query = query.where(RunRow.as_of <= as_of)
-    if known_at is not None:
-        query = query.where(RunRow.finished_at <= known_at)
+@cache
+def _portfolio_run(*given: str) -> Select:
+    query = select(*RunRow.__table__.columns).where(RunRow.kind.in_(PORTFOLIO_KINDS), RunRow.finished_at.is_not(None))
+    if "as_of" in given:
+        query = query.where(RunRow.as_of <= _AS_OF)
+    if "known_at" in given:
+        query = query.where(RunRow.finished_at <= _KNOWN_AT)
     return query.order_by(RunRow.as_of.desc(), RunRow.finished_at.desc()).limit(1)
 
 
@@ -125,7 +162,7 @@ def _seen(query: Select, rows: type[ScoreRow] | type[DecisionRow]) -> Select:
     )
 
 
-def _standing_id(as_of: datetime | None, known_at: datetime | None) -> ScalarSelect[Any]:
+def _standing_id(given: Sequence[str]) -> ScalarSelect[Any]:
     score, run = aliased(ScoreRow), aliased(RunRow)
     query = (
         select(score.score_id)
@@ -135,10 +172,10 @@ def _standing_id(as_of: datetime | None, known_at: datetime | None) -> ScalarSel
         .order_by(score.as_of.desc(), run.finished_at.desc())
         .limit(1)
     )
-    if as_of is not None:
-        query = query.where(score.as_of <= as_of)
-    if known_at is not None:
-        query = query.where(run.finished_at <= known_at)
+    if "as_of" in given:
+        query = query.where(score.as_of <= _AS_OF)
+    if "known_at" in given:
+        query = query.where(run.finished_at <= _KNOWN_AT)
     return query.correlate(AccountRow).scalar_subquery()
 
 

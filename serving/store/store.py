@@ -29,8 +29,6 @@ from serving.store.texts import erase_texts
 from serving.store.transactions import account_key, append_to_run, find_run, known_run
 
 Instant = datetime | date | str
-#: Kinds of runs that score the whole portfolio.
-PORTFOLIO_KINDS = ("score",)
 
 
 class Store:
@@ -230,23 +228,25 @@ class Store:
         last one stands. Raises UnknownAccountError.
         """
         if as_of is None and known_at is None:
-            query = reads.history(account_id)
+            asked = reads.history(account_id)
         else:
-            query = reads.standing(_utc(as_of), _utc(known_at)).where(AccountRow.account_id == account_id)
+            asked = reads.standing(_utc(as_of), _utc(known_at), account_id)
         with self._database.reading() as connection:
-            account_key(connection, account_id, self.where)
-            return [reads.to_score(row) for row in connection.execute(query)]
+            found = [] if "\0" in account_id else [reads.to_score(row) for row in connection.execute(*asked)]
+            if not found:
+                account_key(connection, account_id, self.where)
+            return found
 
     def latest_scores(self, as_of: Instant | None = None, *, known_at: Instant | None = None) -> list[Score]:
         """Return of every account the score that stands, as in `scores`, by account id. Erased accounts are not in it."""
         with self._database.reading() as connection:
-            return [reads.to_score(row) for row in connection.execute(reads.standing(_utc(as_of), _utc(known_at)))]
+            return [reads.to_score(row) for row in connection.execute(*reads.standing(_utc(as_of), _utc(known_at)))]
 
     def portfolio_run(self, *, as_of: Instant | None = None, known_at: Instant | None = None) -> Run | None:
         """Return the run whose scores stand for the whole portfolio, at those times as in `scores`; None before the first."""
         with self._database.reading() as connection:
-            run_id = connection.scalar(reads.portfolio_run(PORTFOLIO_KINDS, _utc(as_of), _utc(known_at)))
-            return None if run_id is None else find_run(connection, run_id)
+            row = connection.execute(*reads.portfolio_run(_utc(as_of), _utc(known_at))).first()
+            return None if row is None else Run(**row._mapping)
 
     def lines(self, run_id: str) -> list[Line]:
         """Return of each account of a run what lists are filtered and sorted by, in no order; erased ones are not in it."""
@@ -269,11 +269,9 @@ class Store:
 
         `account_id` restricts it to one account. For `change_30d`, ask for 30 days before the new score's as_of.
         """
-        query = reads.health_points(utc(before))
-        if account_id is not None:
-            query = query.where(AccountRow.account_id == account_id)
+        asked = reads.health_points(utc(before), account_id)
         with self._database.reading() as connection:
-            return {row.account_id: reads.to_health_point(row) for row in connection.execute(query)}
+            return {row.account_id: reads.to_health_point(row) for row in connection.execute(*asked)}
 
     def decisions(self, account_id: str) -> list[LoggedDecision]:
         """Return the choices of plays for one account, oldest first. Raises UnknownAccountError."""

@@ -30,7 +30,7 @@ def start(
     wanted: _Next = "/",
 ) -> Response:
     """Start a playbook for an account, from today."""
-    guard(request, known, csrf)
+    guard(known, csrf)
     _own_account(request, known, account_id)
     service = behind(request)
     try:
@@ -87,7 +87,7 @@ def tell(
     wanted: _Next = "/",
 ) -> Response:
     """Keep what somebody thinks of a reason, with the score that they saw."""
-    guard(request, known, csrf)
+    guard(known, csrf)
     _own_account(request, known, account_id)
     service = behind(request)
     with refusing():
@@ -105,7 +105,7 @@ def _own_account(request: Request, known: Reader, account_id: str) -> None:
 
 
 def _change(request: Request, known: Reader, csrf: str, play_id: str, version: int, change: Change, text: str = "") -> None:
-    guard(request, known, csrf)
+    guard(known, csrf)
     service = behind(request)
     play = service.store.plays.get(play_id)
     if not known.sees(service.store.csm_of(play.account_id)):

@@ -5,6 +5,7 @@ fixed width, so that it neither follows a dark theme nor stays readable on a tel
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -88,25 +89,28 @@ class Step:
         return round(self.left + self.width, 2) if self.after == self.left else self.left
 
 
-def scale_top(predictions: Iterable[Mapping[str, Any] | None]) -> float:
-    """The end of a scale that holds every interval, so that bars beside each other can be compared.
+def scale_top(predictions: Iterable[Mapping[str, Any] | None], share: float = 1.0) -> float:
+    """The end of a scale that holds that share of the intervals, so that bars beside each other can be compared.
 
-    >>> scale_top([{"high": 0.23, "base_rate": 0.04}, None])
-    0.3
+    >>> scale_top([{"high": 0.23}, {"high": 0.07}, None]), scale_top([{"high": 0.23}, {"high": 0.07}], share=0.5)
+    (0.3, 0.1)
     """
-    highest = max((max(each["high"], each["base_rate"] or 0.0) for each in predictions if each), default=0.0)
+    highs = sorted(each["high"] for each in predictions if each)
+    highest = highs[math.ceil(share * len(highs)) - 1] if highs else 0.0
     return next(top for top in _TOPS if highest <= top)
 
 
 def interval(prediction: Mapping[str, Any], top: float) -> Interval:
-    """Place a prediction on a scale that ends at `top`.
+    """Place a prediction on a scale that ends at `top`; what lies beyond stands at its end.
 
-    >>> interval({"probability": 0.1, "low": 0.05, "high": 0.2, "base_rate": None}, 0.2)
+    >>> interval({"probability": 0.1, "low": 0.05, "high": 0.3, "base_rate": None}, 0.2)
     Interval(low=25.0, at=50.0, high=100.0, base=None)
     """
-    low, at, high = (round(100 * prediction[name] / top, 2) for name in ("low", "probability", "high"))
-    base = prediction["base_rate"]
-    return Interval(low, at, high, None if base is None else round(100 * base / top, 2))
+    low, at, high, base = (
+        None if prediction[name] is None else min(round(100 * prediction[name] / top, 2), 100.0)
+        for name in ("low", "probability", "high", "base_rate")
+    )
+    return Interval(low or 0.0, at or 0.0, high or 0.0, base)
 
 
 def waterfall(base: float, contributions: Sequence[float]) -> tuple[float, list[Step]]:

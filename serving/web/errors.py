@@ -1,11 +1,11 @@
 """Errors as pages, for browsers; everybody else gets the problem as it is."""
 
+import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
-from starlette._utils import is_async_callable
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import RedirectResponse, Response
 
@@ -25,8 +25,8 @@ def install(app: FastAPI) -> None:
 
 def _readable(handler: _Handler) -> Callable[[Request, Any], Awaitable[Response]]:
     async def handle(request: Request, error: Any) -> Response:
-        answer = handler(request, error) if is_async_callable(handler) else run_in_threadpool(handler, request, error)
-        response: Response = await answer
+        answer = await run_in_threadpool(handler, request, error)
+        response: Response = await answer if inspect.isawaitable(answer) else answer
         if not _person(request) or response.status_code < 400:
             return response
         return await run_in_threadpool(_page, request, response)

@@ -11,11 +11,14 @@ from models import health
 from models.health import default_scorecard
 from models.sentences import RELATIVE, Language, shown
 from serving.store.inputs import ScoreInputs
+from serving.web.translate import N_, speech
 from serving.web.view import Record
 
 #: Measures that cost less than this many points of the total are not worth a line.
 _LEAST_LOST = 0.5
 _MOST = 6
+#: Units that are written after a value.
+_UNITS = {"hours": N_("h"), "days": N_("d")}
 #: Components that differ by less are the same.
 _SAME = 1e-3
 
@@ -83,13 +86,20 @@ def measures(inputs: ScoreInputs | None, told: Record, catalogue: Mapping[str, F
     costly = scores.measures().head(_MOST)
     columns = (costly[name].tolist() for name in ("feature", "points", "lost"))
     return [
-        Measure(titles[name], figure(features.get(name), catalogue.get(name), language), points, lost)
+        Measure(titles[name], _with_unit(features.get(name), catalogue.get(name), language), points, lost)
         for name, points, lost in zip(*columns, strict=True)
         if lost >= _LEAST_LOST
     ]
 
 
+def _with_unit(value: float | None, feature: Feature | None, language: Language) -> str:
+    """A value beside a title that does not say what it counts in."""
+    unit = _UNITS.get(feature.unit) if feature and value is not None and value >= 0 else None
+    shown_value = figure(value, feature, language)
+    return f"{shown_value}\N{NO-BREAK SPACE}{speech(language).gettext(unit)}" if unit else shown_value
+
+
 def figure(value: float | None, feature: Feature | None, language: Language) -> str:
     """A feature's value as a person reads it."""
     unit = "" if feature is None else feature.unit if feature.versus is None else RELATIVE
-    return shown(value, unit, language)
+    return shown(value, unit, language).replace("-", "−")

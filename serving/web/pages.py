@@ -17,7 +17,7 @@ from serving.web.plays import offer
 from serving.web.today import FEW, today
 from serving.web.today import Query as Question
 from serving.web.view import Reader, title
-from serving.web.visit import LANGUAGE_COOKIE, back, behind, freshness, open_here, page, reader
+from serving.web.visit import LANGUAGE_COOKIE, back, behind, freshness, page, reader
 
 router = APIRouter(include_in_schema=False)
 Visitor = Annotated[Reader, Depends(reader("scores:read"))]
@@ -86,7 +86,7 @@ def show_sign_in(
     """The page on which people sign in; those who have go on."""
     principal: Principal | None = request.scope.get("state", {}).get("principal")
     place = local_path(wanted)
-    if (principal is not None or open_here(request)) and not problem:
+    if principal is not None and not problem:
         return RedirectResponse(place, 303)
     told = "unknown" if reason == "unknown" else problem if problem in _PROBLEMS else ""
     oidc = behind(request).settings.oidc is not None

@@ -19,6 +19,8 @@ SORTS: tuple[Sort, ...] = ("urgency", "arr_at_risk", "p_churn", "health", "arr",
 #: Of those under notice, and of the disagreements, so many are shown before the reader asks for all.
 FEW = 5
 _ALL = 200
+#: One account of high risk must not flatten the bars of all others.
+_ON_THE_SCALE = 0.9
 
 
 @dataclass(frozen=True)
@@ -172,5 +174,5 @@ def today(behind: Behind, view: View, reader: Reader, query: Query) -> Today:
         csms=sorted({line.csm for line in everyone if line.csm}, key=str.casefold),
         tiers=[tier for tier in TIERS if any(line.tier == tier for line in everyone)],
         running=running(behind.store, ids, reader.language),
-        risk_scale=scale_top(each.risk for each in rows),
+        risk_scale=scale_top((each.risk for each in rows), _ON_THE_SCALE),
     )

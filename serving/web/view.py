@@ -47,11 +47,11 @@ class Behind(Protocol):
 
 @dataclass(frozen=True)
 class Reader:
-    """Who reads a page, in which language; `csrf` guards their forms (None: no session, so none)."""
+    """Who reads a page, in which language; `csrf` guards their forms (empty: none is taken)."""
 
     principal: Principal
     language: Language
-    csrf: str | None
+    csrf: str
 
     def sees(self, csm: str | None) -> bool:
         """Whether accounts of that CSM are theirs to see."""

@@ -10,19 +10,15 @@ from fastapi import Request
 from starlette.responses import RedirectResponse, Response
 
 from models.sentences import LANGUAGES, Language
-from serving.api.dependencies import may
+from serving.api.dependencies import admitted
 from serving.api.problems import Problem
-from serving.principal import ROLE_SCOPES, Principal, Scope
-from serving.session_cookie import same_origin
+from serving.principal import Principal, Scope
 from serving.sign_in import local_path
 from serving.web.rendering import respond
 from serving.web.translate import N_, speech
 from serving.web.view import Behind, Freshness, Reader
 
 LANGUAGE_COOKIE = "kunto_language"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: Who reads where nobody has to sign in.
-_ANYBODY = Principal("user", "local", "", ROLE_SCOPES["admin"], "admin")
 #: What is told at the top of the page after an action, by the code in its address.
 _FLASHES = {
     "started": ("done", N_("The play has started.")),
@@ -57,31 +53,16 @@ def language(request: Request) -> Language:
 
 def reader(scope: Scope) -> Callable[[Request], Reader]:
     """A dependency: the person who reads, if they may; Problem 401, 403 otherwise."""
-    allowed = may(scope)
 
     def found(request: Request) -> Reader:
-        state = _state(request)
-        if state.get("principal") is None and open_here(request):
-            state["principal"] = _ANYBODY
-        principal = allowed(request, None)
-        return Reader(principal, language(request), state.get("csrf"))
+        return Reader(admitted(request, scope), language(request), str(_state(request).get("csrf") or ""))
 
     return found
 
 
-def open_here(request: Request) -> bool:
-    """Whether nobody has to sign in, and the page is asked of this machine by its own name."""
-    # another site's name that points here would make its scripts of one origin with the pages
-    return not behind(request).sign_in and request.url.hostname in _LOOPBACK
-
-
-def guard(request: Request, known: Reader, csrf: str) -> None:
-    """Problem 403 for a form that was not made for this session or, without one, not by these pages."""
-    if known.csrf is None:
-        good = open_here(request) and same_origin(request.headers, behind(request).settings.base_url)
-    else:
-        good = hmac.compare_digest(known.csrf.encode(), csrf.encode(errors="replace"))
-    if not good:
+def guard(known: Reader, csrf: str) -> None:
+    """Problem 403 for a form that was not made for this session."""
+    if not (known.csrf and hmac.compare_digest(known.csrf.encode(), csrf.encode(errors="replace"))):
         raise Problem(403, "foreign-form", "Foreign form", "the form was not made for this session: load the page again")
 
 
@@ -91,6 +72,7 @@ def page(request: Request, template: str, status: int = 200, *, known: Reader | 
     kind, text = _FLASHES.get(request.query_params.get("done", ""), ("", ""))
     shared = {
         "reader": known,
+        "signed_in": known is not None and behind(request).sign_in,
         "fresh": None,
         "flash": Flash(kind, speech(spoken).gettext(text)) if text else None,
         "here": here(request),

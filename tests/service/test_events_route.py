@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from features.contract import TABLES
 from serving import receiving
-from serving.api.schemas.events import REQUEST_BODY
+from serving.api.schemas.events import REQUEST_BODY, EventsRequest
 from serving.events import AHEAD, EVENT_TABLES, MODELS
 from serving.receiving import BATCH, receive
 from serving.settings import ServiceSettings
@@ -270,8 +270,9 @@ def test_the_documented_examples_are_accepted(client: Client) -> None:
     assert post(client, json.dumps(content[JSON]["example"]).encode(), JSON).json()["duplicates"] == 2
     documented = client.request("GET", "/openapi.json").json()["paths"]["/v1/events"]["post"]["requestBody"]["content"]
     assert set(documented) == {NDJSON, JSON}
-    kinds = documented[JSON]["schema"]["properties"]["events"]["items"]["anyOf"]
-    assert [kind["properties"]["table"]["const"] for kind in kinds] == list(EVENT_TABLES)
+    assert documented[JSON]["schema"] == {"$ref": "#/components/schemas/EventsRequest"}
+    kinds = EventsRequest.model_json_schema()["properties"]["events"]["items"]["discriminator"]["mapping"]
+    assert list(kinds) == list(EVENT_TABLES)
 
 
 # --- Idempotency-Key ------------------------------------------------------------------------------------------------------------

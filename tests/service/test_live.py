@@ -345,7 +345,7 @@ def test_a_model_that_answers_nonsense_does_not_pass(champions: Champions, key: 
     champion = champions.models[key]
     broken = replace(champion.model, calibrator=replace(champion.model.calibrator, slope=math.nan))
     models = champions.models | {key: Champion(champion.name, champion.version, broken)}
-    with pytest.raises(ValueError, match="JSON|is nan"):
+    with pytest.raises(ValueError, match=r"JSON|is nan"):
         LiveScorer(Champions(models, None), ScoringSettings()).self_test()
 
 

@@ -30,7 +30,7 @@ IdempotencyKey = Annotated[
     responses=documented(400, 401, 403, 409, 413, 415, 422, 429, 503),
     openapi_extra={"requestBody": REQUEST_BODY},
 )
-async def post_events(
+async def send_events(
     request: Request, response: Response, service: ServiceOf, principal: EventsWriter, idempotency_key: IdempotencyKey = None
 ) -> dict[str, Any]:
     """Take in events as they happen, as NDJSON (streamed) or JSON. A bad event fails alone; one delivered again counts once.

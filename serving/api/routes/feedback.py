@@ -2,7 +2,7 @@
 
 from fastapi import APIRouter, Request, Response
 
-from serving.api.dependencies import FeedbackWriter, ServiceOf, as_instant, only_own, refusing
+from serving.api.dependencies import FeedbackWriter, ServiceOf, only_own, refusing
 from serving.api.paging import answered
 from serving.api.problems import documented
 from serving.api.routes.accounts import AccountId
@@ -15,9 +15,9 @@ router = APIRouter(prefix="/v1/accounts", tags=["feedback"])
     "/{account_id}/feedback",
     status_code=201,
     response_model=FeedbackKept,
-    responses=documented(401, 403, 404, 413, 422, 429, 503),
+    responses=documented(400, 401, 403, 404, 413, 422, 429, 503),
 )
-def feedback(
+def give_feedback(
     request: Request, service: ServiceOf, principal: FeedbackWriter, account_id: AccountId, given: FeedbackGiven
 ) -> Response:
     """Keep what was said; nothing is rewritten, and the manual score stands beside the computed one until it expires."""
@@ -26,11 +26,11 @@ def feedback(
     kept, manual = None, None
     with refusing():
         if given.verdict is not None:
-            as_of = as_instant(given.as_of)
-            kept = store.give(account_id, given.verdict, principal, driver=given.driver, as_of=as_of, text=given.note, at=at)
+            kept = store.give(
+                account_id, given.verdict, principal, driver=given.driver, as_of=given.as_of, text=given.note, at=at
+            )
         elif given.manual_score is not None:
             wanted = given.manual_score
-            until = as_instant(wanted.expires_at) or at
-            manual = store.set_manual_score(account_id, wanted.score, wanted.reason, until, principal, at=at)
+            manual = store.set_manual_score(account_id, wanted.score, wanted.reason, wanted.expires_at, principal, at=at)
     service.audit(request, "feedback.give", None)
     return answered(request, {"feedback": kept, "manual_score": manual}, status=201)

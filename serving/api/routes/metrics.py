@@ -9,14 +9,15 @@ from serving.api.dependencies import Reader, ServiceOf
 from serving.api.paging import answered
 from serving.api.problems import Problem, documented
 from serving.api.schemas.metrics import MetricsAnswer
-from serving.company_metrics import Group, month_metrics
+from serving.api.schemas.words import MetricGroup
+from serving.company_metrics import month_metrics
 from serving.on_demand import latest
 
 router = APIRouter(prefix="/v1", tags=["metrics"])
 
 
 @router.get("/metrics", response_model=MetricsAnswer, responses=documented(401, 403, 422, 429, 503))
-def metrics(
+def get_metrics(
     request: Request,
     service: ServiceOf,
     principal: Reader,
@@ -24,7 +25,7 @@ def metrics(
         str | None,
         Query(pattern=r"^(19|20)\d\d-(0[1-9]|1[0-2])$", description="YYYY-MM; default: the last whole month of the data"),
     ] = None,
-    by: Annotated[Group | None, Query(description="a record per group")] = None,
+    by: Annotated[MetricGroup | None, Query(description="a record per group")] = None,
 ) -> Response:
     """Opening, movements and closing MRR, retention, churn and concentration of a month."""
     until = pd.Timestamp(latest(service.company))

@@ -16,29 +16,29 @@ ModelName = Annotated[str, Path(min_length=1, max_length=200, examples=["kunto-c
 
 
 @router.get("", response_model=ModelPage, responses=documented(401, 403, 429, 503))
-def models(request: Request, service: ServiceOf, _: Reader) -> Response:
+def list_models(request: Request, service: ServiceOf, _: Reader) -> Response:
     """Every model that serves now, by name; none where the health score serves alone."""
     cards = service.models.current().cards
     return answered(request, {"items": [_record(card) for card in cards.values()], "next_cursor": None})
 
 
+@router.post("/reload", response_model=ModelState, responses=documented(401, 403, 429, 503))
+def reload_models(request: Request, service: ServiceOf, _: Admin) -> Response:
+    """Look at the registry now, and load what has the alias: what failed before is tried again. Answers how the models stand.
+
+    With several workers each looks for itself, so the others follow within `model_poll_seconds`.
+    """
+    return answered(request, asdict(service.models.check()))
+
+
 @router.get("/{name}", response_model=ModelRecord, responses=documented(401, 403, 404, 422, 429, 503))
-def model(request: Request, service: ServiceOf, _: Reader, name: ModelName) -> Response:
+def get_model(request: Request, service: ServiceOf, _: Reader, name: ModelName) -> Response:
     """One model that serves now, with its card."""
     cards = service.models.current().cards
     if name not in cards:
         known = ", ".join(cards) or "none: the health score serves"
         raise Problem(404, "unknown-model", "Unknown model", f"no model {name!r} serves; those that do: {known}")
     return answered(request, _record(cards[name]))
-
-
-@router.post("/reload", response_model=ModelState, responses=documented(401, 403, 429, 503))
-def reload(service: ServiceOf, _: Admin) -> dict[str, Any]:
-    """Look at the registry now, and load what has the alias: what failed before is tried again. Answers how the models stand.
-
-    With several workers each looks for itself, so the others follow within `model_poll_seconds`.
-    """
-    return asdict(service.models.check())
 
 
 def _record(card: ModelCard) -> dict[str, Any]:

@@ -10,23 +10,24 @@ from serving.api.dependencies import LanguageOf, Reader, ServiceOf
 from serving.api.paging import answered
 from serving.api.problems import Problem, documented
 from serving.api.schemas.playbooks import Effect, PlaybookPage
+from serving.api.schemas.words import RecordId
 
 router = APIRouter(prefix="/v1/playbooks", tags=["playbooks"])
 
 
 @router.get("", response_model=PlaybookPage, responses=documented(401, 403, 422, 429, 503))
-def playbooks(request: Request, principal: Reader, language: LanguageOf) -> Response:  # noqa: ARG001
+def list_playbooks(request: Request, principal: Reader, language: LanguageOf) -> Response:  # noqa: ARG001
     """The catalogue of playbooks."""
     items = [_told(book, language) for _, book in sorted(load().items())]
     return answered(request, {"items": items, "next_cursor": None})
 
 
 @router.get("/{name}/effect", response_model=Effect, responses=documented(401, 403, 404, 422, 429, 503))
-def effect(
+def get_playbook_effect(
     request: Request,
     service: ServiceOf,
     principal: Reader,  # noqa: ARG001
-    name: Annotated[str, Path(max_length=64, examples=["activation"])],
+    name: Annotated[RecordId, Path(examples=["activation"])],
 ) -> Response:
     """The measured effect with its interval: none yet; how many choices fell into each arm, from which one will come."""
     book = load().get(name)

@@ -2,33 +2,34 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 
 from models.playbooks import load
-from serving.api.dependencies import Cursor, LanguageOf, Limit, PlaysWriter, Reader, ServiceOf, as_instant, only_own, refusing
+from serving.api.dependencies import Cursor, LanguageOf, Limit, PlaysWriter, Reader, ServiceOf, only_own, refusing
 from serving.api.paging import answered, decode, encode
 from serving.api.problems import Problem, documented
 from serving.api.schemas import plays as schemas
 from serving.api.schemas.plays import PlayChange, PlayStart
+from serving.api.schemas.words import AccountId, Name, PlayState, RecordId
 from serving.api.service import Service
 from serving.picture import play_record
 from serving.principal import Principal
-from serving.store.play_records import Change, Closed, Play, Resumed, Snoozed, State, StepDone, StepUndone, UnknownPlayError
+from serving.store.play_records import Change, Closed, Play, Resumed, Snoozed, StepDone, StepUndone, UnknownPlayError
 
 router = APIRouter(prefix="/v1/plays", tags=["plays"])
-PlayId = Annotated[str, Path(min_length=1, max_length=64)]
+PlayId = Annotated[RecordId, Path()]
 
 
 @router.get("", response_model=schemas.PlayPage, responses=documented(401, 403, 422, 429, 503))
-def plays(
+def list_plays(
     request: Request,
     service: ServiceOf,
     principal: Reader,
     language: LanguageOf,
-    account_id: Annotated[str | None, Query(max_length=200)] = None,
-    state: State | None = None,
-    playbook: Annotated[str | None, Query(max_length=64)] = None,
-    csm: Annotated[str | None, Query(max_length=200)] = None,
+    account_id: AccountId | None = None,
+    state: PlayState | None = None,
+    playbook: Name | None = None,
+    csm: Name | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Response:
@@ -42,8 +43,8 @@ def plays(
     return answered(request, {"items": items, "next_cursor": encode([found[limit - 1].play_id]) if more else None})
 
 
-@router.post("", status_code=201, response_model=schemas.Play, responses=documented(401, 403, 404, 409, 413, 422, 429, 503))
-def start(request: Request, service: ServiceOf, principal: PlaysWriter, language: LanguageOf, asked: PlayStart) -> Response:
+@router.post("", status_code=201, response_model=schemas.Play, responses=documented(400, 401, 403, 404, 409, 413, 422, 429, 503))
+def start_play(request: Request, service: ServiceOf, principal: PlaysWriter, language: LanguageOf, asked: PlayStart) -> Response:
     """Start a playbook; 409 where it runs for the account already. The account's logged decision goes with the play."""
     only_own(principal, asked.account_id, service.store.csm_of(asked.account_id))
     if asked.playbook not in load():
@@ -58,7 +59,7 @@ def start(request: Request, service: ServiceOf, principal: PlaysWriter, language
             principal,
             service.clock(),
             owner=asked.owner,
-            started_at=as_instant(asked.started_at),
+            started_at=asked.started_at,
             text=asked.note,
         )
     service.audit(request, "play.start", play.play_id)
@@ -66,14 +67,14 @@ def start(request: Request, service: ServiceOf, principal: PlaysWriter, language
 
 
 @router.get("/{play_id}", response_model=schemas.Play, responses=documented(401, 403, 404, 422, 429, 503))
-def play(request: Request, service: ServiceOf, principal: Reader, language: LanguageOf, play_id: PlayId) -> Response:
+def get_play(request: Request, service: ServiceOf, principal: Reader, language: LanguageOf, play_id: PlayId) -> Response:
     """One play as it stands."""
     found = _own_play(service, principal, play_id)
     return answered(request, play_record(found, language))
 
 
-@router.patch("/{play_id}", response_model=schemas.Play, responses=documented(401, 403, 404, 409, 413, 422, 429, 503))
-def change(
+@router.patch("/{play_id}", response_model=schemas.Play, responses=documented(400, 401, 403, 404, 409, 413, 422, 429, 503))
+def change_play(
     request: Request,
     service: ServiceOf,
     principal: PlaysWriter,
@@ -102,7 +103,6 @@ def _change(asked: PlayChange) -> Change:
         return StepDone(asked.step_done)
     if asked.step_undone is not None:
         return StepUndone(asked.step_undone)
-    until = as_instant(asked.snooze_until)
-    if until is not None:
-        return Snoozed(until)
+    if asked.snooze_until is not None:
+        return Snoozed(asked.snooze_until)
     return Closed(asked.close) if asked.close is not None else Resumed()

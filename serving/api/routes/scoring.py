@@ -6,7 +6,7 @@ from fastapi import APIRouter, Body, Request, Response
 from pydantic import TypeAdapter, ValidationError
 
 from models.sentences import Language
-from serving.api.dependencies import LanguageOf, Reader, ServiceOf, as_instant, only_own
+from serving.api.dependencies import LanguageOf, Reader, ServiceOf, only_own
 from serving.api.paging import answered
 from serving.api.problems import Problem, documented
 from serving.api.routes.accounts import AccountId
@@ -20,8 +20,8 @@ _ROW = TypeAdapter(AccountToScore)
 Row = dict[str, Any]
 
 
-@router.post("/score", response_model=ScoreAnswer, responses=documented(401, 403, 413, 422, 429, 503))
-def score(
+@router.post("/score", response_model=ScoreAnswer, responses=documented(400, 401, 403, 413, 422, 429, 503))
+def score_accounts(
     request: Request, service: ServiceOf, principal: Reader, language: LanguageOf, asked: Annotated[ScoreRequest, Body()]
 ) -> Response:
     """Score 1 to 1,000 accounts, by id from the stored history or by features given inline; one bad row fails alone.
@@ -51,7 +51,7 @@ def score(
 
 
 @router.post(
-    "/accounts/{account_id}/what-if", response_model=WhatIfAnswer, responses=documented(401, 403, 404, 413, 422, 429, 503)
+    "/accounts/{account_id}/what-if", response_model=WhatIfAnswer, responses=documented(400, 401, 403, 404, 413, 422, 429, 503)
 )
 def what_if(
     request: Request,
@@ -63,7 +63,7 @@ def what_if(
 ) -> Response:
     """The account as it was scored, and as the models in use would score it with some features changed."""
     only_own(principal, account_id, service.store.csm_of(account_id))
-    inputs = service.store.inputs.read(account_id, as_of=as_instant(asked.as_of))
+    inputs = service.store.inputs.read(account_id, as_of=asked.as_of)
     if inputs is None:
         raise Problem(
             404,
@@ -71,7 +71,7 @@ def what_if(
             "Nothing to change",
             f"what account {account_id!r} was scored from is not stored for that instant; score it with `kunto score` first",
         )
-    scorer = service.models.current().prepared
+    scorer = service.scorer
     answer, problem = scorer.what_if(
         inputs.features, inputs.facts, asked.features, inputs.as_of, account_id=account_id, language=asked.language or language
     )
@@ -84,8 +84,8 @@ def _inline(service: Service, rows: dict[int, Row], asked: ScoreRequest, languag
     if not rows:
         return {}
     places = list(rows)
-    as_of = as_instant(asked.as_of) or service.clock()
-    records, problems = service.models.current().prepared.score(list(rows.values()), as_of, language=language)
+    as_of = asked.as_of or service.clock()
+    records, problems = service.scorer.score(list(rows.values()), as_of, language=language)
     failed = {problem.index for problem in problems}
     for problem in problems:
         members = {"unknown": problem.unknown, "missing": problem.missing, "expected": problem.expected}
@@ -98,7 +98,7 @@ def _of_history(
     service: Service, principal: Principal, rows: dict[int, str], asked: ScoreRequest, language: Language, errors: list[Row]
 ) -> dict[int, Row]:
     try:
-        found, known = service.score_accounts(sorted(set(rows.values())), as_instant(asked.as_of), language)
+        found, known = service.score_accounts(sorted(set(rows.values())), asked.as_of, language)
     except LateError as error:
         raise Problem(422, "after-the-data", "After the data", str(error)) from None
     items = {}
@@ -117,7 +117,9 @@ def _of_history(
 
 def _error(index: int, row: Any, kind: str, detail: str) -> Row:
     given = row.get("account_id") if isinstance(row, dict) else None
-    named = {"index": index, "account_id": given if isinstance(given, str) else None}
+    # half a surrogate pair is JSON, but no text that could be sent back
+    told = given.encode("utf-8", "backslashreplace").decode() if isinstance(given, str) else None
+    named = {"index": index, "account_id": told}
     return named | {"kind": kind, "detail": detail, "unknown": {}, "missing": [], "expected": None}
 
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from serving.api.dependencies import Cursor, Limit, Reader, ServiceOf, TimesOf, own
-from serving.api.paging import answered, decode, encode
+from serving.api.dependencies import Limit, PlaceOf, Reader, ServiceOf, own
+from serving.api.paging import answered, encode
 from serving.api.problems import documented
 from serving.api.schemas.signals import SignalPage
 
@@ -14,27 +14,23 @@ BAND_CHANGED = "band_changed"
 
 
 @router.get("/signals", response_model=SignalPage, responses=documented(401, 403, 422, 429, 503))
-def signals(
+def list_signals(
     request: Request,
     service: ServiceOf,
     principal: Reader,
-    times: TimesOf,
+    asked: PlaceOf,
     rule: Annotated[str | None, Query(pattern="^band_changed$", description="the one rule there is yet")] = None,  # noqa: ARG001
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Response:
     """Accounts whose health band changed with the run that stands; other rules of the catalogue do not fire yet."""
-    view = service.portfolio.at(as_of=times.as_of, known_at=times.known_at)
+    view = service.portfolio.at(as_of=asked.as_of, known_at=asked.known_at)
     if view is None:
         return answered(request, {"items": [], "next_cursor": None, "ledger": []})
     allowed = own(view, principal).lines
     changed = service.portfolio.band_changes(view)
     raised = sorted(((line, band) for line, band in changed if line.account_id in allowed), key=lambda each: each[0].account_id)
-    begin = 0
-    if cursor is not None:
-        run_id, last = decode(cursor, 2)
-        places = (n + 1 for n, (line, _) in enumerate(raised) if line.account_id == last)
-        begin = next(places, len(raised)) if run_id == view.run.run_id else len(raised)
+    last = asked.line(view)
+    begin = 0 if last is None else sum(line.account_id <= last.account_id for line, _ in raised)
     page = raised[begin : begin + limit]
     items = [
         {
@@ -49,7 +45,7 @@ def signals(
     more = begin + limit < len(raised)
     content = {
         "items": items,
-        "next_cursor": encode([view.run.run_id, page[-1][0].account_id]) if more else None,
+        "next_cursor": encode([view.run.finished_at, page[-1][0].account_id]) if more else None,
         "ledger": [{"rule": BAND_CHANGED, "fired": len(raised)}],
     }
     return answered(request, content)

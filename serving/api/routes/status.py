@@ -31,14 +31,14 @@ def readyz(service: ServiceOf) -> Response:
 
 
 @router.get("/metrics", response_class=PlainTextResponse)
-def prometheus(service: ServiceOf) -> Response:
+def get_prometheus_metrics(service: ServiceOf) -> Response:
     """What Prometheus reads."""
     found = standing(service.store, service.models, service.company, service.clock())
     return Response(service.metrics.render(found), media_type=CONTENT_TYPE)
 
 
 @router.get("/v1/status", response_model=Status, responses=documented(401, 403, 429, 503))
-def service_status(request: Request, service: ServiceOf, principal: Reader) -> Response:  # noqa: ARG001
+def get_status(request: Request, service: ServiceOf, principal: Reader) -> Response:  # noqa: ARG001
     """The age of the data, the last run and the last night, the models in use."""
     found = status(service.store, service.models, service.company, service.clock())
     return answered(request, found)

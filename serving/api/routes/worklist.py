@@ -4,11 +4,13 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from serving.api.dependencies import Cursor, LanguageOf, Limit, Reader, ServiceOf, TimesOf, own
-from serving.api.paging import answered, decode, encode
+from serving.api.dependencies import LanguageOf, Limit, PlaceOf, Reader, ServiceOf, own
+from serving.api.paging import answered, encode
 from serving.api.problems import documented
 from serving.api.schemas.accounts import Worklist
+from serving.api.schemas.words import Name
 from serving.picture import scored
+from serving.portfolio import place
 from serving.worklist import first_step, fitted, work
 
 router = APIRouter(prefix="/v1", tags=["worklist"])
@@ -24,31 +26,27 @@ _NOBODY: dict[str, Any] = {
 
 
 @router.get("/worklist", response_model=Worklist, responses=documented(401, 403, 422, 429, 503))
-def worklist(
+def get_worklist(
     request: Request,
     service: ServiceOf,
     principal: Reader,
-    times: TimesOf,
+    asked: PlaceOf,
     language: LanguageOf,
     hours: Annotated[
         float | None, Query(ge=0, le=10_000, description="the time there is: the best set of plays that fits")
     ] = None,
-    csm: Annotated[str | None, Query(max_length=200)] = None,
+    csm: Name | None = None,
     limit: Limit = 50,
-    cursor: Cursor = None,
 ) -> Response:
     """The plays worth doing now, most valuable first; plays that run already are not listed again."""
-    view = service.portfolio.at(as_of=times.as_of, known_at=times.known_at)
+    view = service.portfolio.at(as_of=asked.as_of, known_at=asked.known_at)
     if view is None:
         return answered(request, _NOBODY)
     worth_doing = [line for line in own(view, principal).worth_doing() if csm in (None, line.csm)]
     todo = work(worth_doing, service.store.plays.running())
     listed = todo if hours is None else fitted(todo, hours)
-    begin = 0
-    if cursor is not None:
-        run_id, last = decode(cursor, 2)
-        places = (n + 1 for n, each in enumerate(listed) if each.line.account_id == last)
-        begin = next(places, len(listed)) if run_id == view.run.run_id else len(listed)
+    last = asked.line(view)
+    begin = 0 if last is None else sum(place(each.line, "urgency") <= place(last, "urgency") for each in listed)
     page = listed[begin : begin + limit]
     catalogue = service.catalogue
     records = service.portfolio.records(view.run.run_id, [each.line.account_id for each in page], catalogue, language)
@@ -67,7 +65,7 @@ def worklist(
     more = begin + limit < len(listed)
     content = {
         "items": items,
-        "next_cursor": encode([view.run.run_id, page[-1].line.account_id]) if more else None,
+        "next_cursor": encode([view.run.finished_at, page[-1].line.account_id]) if more else None,
         "run_id": view.run.run_id,
         "as_of": view.run.as_of,
         "total": len(todo),

@@ -1,18 +1,26 @@
 """The portfolio, an account's whole picture, and its history."""
 
 from datetime import datetime
-from typing import Any
 
-from pydantic import Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.schemas.plays import Feedback, ManualScore, Play
 from serving.api.schemas.scored import ScoredAccount, Shape, StoredScore
+from serving.api.schemas.words import Band
+
+
+class ChosenFields(BaseModel):
+    """A scored account of which `fields=` chose some members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    account_id: str
 
 
 class AccountPage(Shape):
     """A page of the portfolio; with `fields=` an item has the chosen members alone."""
 
-    items: list[ScoredAccount | dict[str, Any]]
+    items: list[ScoredAccount | ChosenFields]
     next_cursor: str | None
     run_id: str | None = Field(description="the run whose scores these are; null before the first")
     total: int = Field(ge=0, description="how many accounts the filter keeps")
@@ -40,7 +48,7 @@ class HealthPoint(Shape):
 
     as_of: datetime
     score: int | None
-    band: str | None
+    band: Band | None
 
 
 class AccountPicture(Shape):

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serving.events import MODELS
+from serving.events import AnyEvent
 
 _USAGE = {
     "event_id": "crm-2026-03-01-000017",
@@ -57,28 +57,25 @@ class EventsAnswer(BaseModel):
     unknown_accounts: int = Field(ge=0, description="accounts never scored so far, up to 10,000; their events are taken in")
 
 
-def _event_schema() -> dict[str, Any]:
-    schemas = [model.model_json_schema(mode="validation") for model in MODELS.values()]
-    return {"title": "Event", "anyOf": schemas}
+class EventsRequest(BaseModel):
+    """Events of any table."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    events: list[AnyEvent]
 
 
 #: The request's body for OpenAPI, which cannot tell it by itself: it is read as a stream.
 REQUEST_BODY: dict[str, Any] = {
     "required": True,
     "content": {
+        "application/json": {
+            "schema": {"$ref": "#/components/schemas/EventsRequest"},
+            "example": {"events": [_USAGE, _TICKET]},
+        },
         "application/x-ndjson": {
             "schema": {"type": "string", "description": "one event per line, each as in `events` of application/json"},
             "example": "".join(f"{json.dumps(event)}\n" for event in (_USAGE, _TICKET)),
-        },
-        "application/json": {
-            "schema": {
-                "title": "EventsRequest",
-                "type": "object",
-                "required": ["events"],
-                "additionalProperties": False,
-                "properties": {"events": {"type": "array", "items": _event_schema()}},
-            },
-            "example": {"events": [_USAGE, _TICKET]},
         },
     },
 }

@@ -5,6 +5,7 @@ from datetime import datetime
 from pydantic import Field
 
 from serving.api.schemas.scored import Shape
+from serving.api.schemas.words import MetricGroup
 
 
 class MetricsOf(Shape):
@@ -23,7 +24,7 @@ class MetricsAnswer(Shape):
     month: str = Field(examples=["2026-06"])
     start: datetime
     end: datetime
-    by: str | None
+    by: MetricGroup | None
     currency: str | None
     items: list[MetricsOf]
     next_cursor: str | None

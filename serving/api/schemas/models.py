@@ -5,7 +5,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from serving.api.schemas.scored import Outcome, Shape
+from serving.api.schemas.scored import Shape
+from serving.api.schemas.words import Outcome
 
 _MODEL: dict[str, Any] = {
     "name": "kunto-churn-90d",
@@ -15,15 +16,15 @@ _MODEL: dict[str, Any] = {
     "served_by": "booster",
     "features": 197,
     "base_rate": 0.059,
-    "registered_at": "2026-03-01T05:12:40",
+    "registered_at": "2026-03-01T05:12:40Z",
     "gate": {
         "state": "pass",
         "passed": True,
         "reasons": ["The booster's log loss is below that of logistic: better."],
     },
     "train": {
-        "from": "2023-07-01T00:00:00",
-        "to": "2025-09-01T00:00:00",
+        "from": "2023-07-01T00:00:00Z",
+        "to": "2025-09-01T00:00:00Z",
         "rows": 10643,
         "accounts": 656,
         "positives": 628,
@@ -45,8 +46,8 @@ _STATE: dict[str, Any] = {
     "ready": True,
     "serving": "models",
     "versions": {"kunto-churn-90d": 3},
-    "since": "2026-03-01T05:12:45",
-    "last_checked": "2026-03-01T09:30:00",
+    "since": "2026-03-01T05:12:45Z",
+    "last_checked": "2026-03-01T09:30:00Z",
     "problem": None,
 }
 

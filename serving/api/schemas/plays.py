@@ -5,11 +5,12 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from serving.api.schemas import words
 from serving.api.schemas.scored import Shape, Share
-from serving.store.play_records import Outcome, State
+from serving.api.schemas.words import AccountId, PlayArm, PlayOutcome, PlayState, RecordId, Verdict
+from serving.events import Instant
 
-AccountId = Annotated[str, Field(min_length=1, max_length=200)]
-Note = Annotated[str, Field(min_length=1, max_length=4000, description="free text; kept apart from history, erasable")]
+Note = Annotated[words.Note, Field(description="free text; kept apart from history, erasable")]
 
 
 class PlayStart(BaseModel):
@@ -20,9 +21,9 @@ class PlayStart(BaseModel):
     )
 
     account_id: AccountId
-    playbook: Annotated[str, Field(max_length=64)]
-    started_at: datetime | None = None
-    owner: Annotated[str, Field(min_length=1, max_length=64)] | None = Field(default=None, description="id of who sees to it")
+    playbook: RecordId
+    started_at: Instant | None = None
+    owner: RecordId | None = Field(default=None, description="id of who sees to it")
     note: Note | None = None
 
 
@@ -34,9 +35,9 @@ class PlayChange(BaseModel):
     version: int = Field(ge=1, le=2**31 - 1, description="of the play as it was read; another one is answered with 409")
     step_done: int | None = Field(default=None, ge=1, le=1000)
     step_undone: int | None = Field(default=None, ge=1, le=1000)
-    snooze_until: datetime | None = None
+    snooze_until: Instant | None = None
     resume: Literal[True] | None = None
-    close: Outcome | None = None
+    close: PlayOutcome | None = None
     note: Note | None = None
 
     @model_validator(mode="after")
@@ -72,11 +73,11 @@ class Play(Shape):
     title: str | None
     owner: str | None
     started_at: datetime
-    state: State
+    state: PlayState
     snoozed_until: datetime | None
     closed_at: datetime | None
-    outcome: Outcome | None
-    assignment: Literal["treated", "held_out"] | None
+    outcome: PlayOutcome | None
+    assignment: PlayArm | None
     probability: Share | None
     override: bool
     version: int
@@ -103,9 +104,9 @@ class FeedbackGiven(BaseModel):
         },
     )
 
-    verdict: Literal["useful", "known", "wrong"] | None = None
-    driver: Annotated[str, Field(max_length=64)] | None = None
-    as_of: datetime | None = Field(default=None, description="of the score that is meant; default: the one that stands")
+    verdict: Verdict | None = None
+    driver: RecordId | None = None
+    as_of: Instant | None = Field(default=None, description="of the score that is meant; default: the one that stands")
     note: Note | None = None
     manual_score: "ManualScoreGiven | None" = None
 
@@ -125,7 +126,7 @@ class ManualScoreGiven(BaseModel):
 
     score: int = Field(ge=0, le=100)
     reason: Note
-    expires_at: datetime
+    expires_at: Instant
 
 
 class Author(Shape):
@@ -142,7 +143,7 @@ class Feedback(Shape):
     run_id: str
     as_of: datetime
     driver: str | None
-    verdict: Literal["useful", "known", "wrong"]
+    verdict: Verdict
     by: Author
     at: datetime
     text: str | None

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from serving.api.schemas.words import Band, Outcome, Stage, Tier
+
 Share = Annotated[float, Field(ge=0, le=1)]
-Outcome = Literal["churn", "contraction", "expansion"]
 
 
 class Shape(BaseModel):
@@ -20,7 +21,7 @@ class Health(Shape):
     """The rule-based health score, 0–100 (domain.md §3)."""
 
     score: int | None = Field(ge=0, le=100, description="null where nothing could be measured; no_score says why")
-    band: Literal["healthy", "neutral", "at_risk", "critical"] | None = Field(description="null while provisional")
+    band: Band | None = Field(description="null while provisional")
     coverage: Share
     provisional: bool
     components: dict[str, float | None]
@@ -125,7 +126,7 @@ _EXAMPLE: dict[str, Any] = {
     "csm": "Tuomas Rautalahti",
     "tier": "developing",
     "stage": "adoption",
-    "as_of": "2026-07-01T00:00:00",
+    "as_of": "2026-07-01T00:00:00Z",
     "health": {
         "score": 77,
         "band": "neutral",
@@ -186,8 +187,8 @@ class ScoredAccount(Shape):
     account_id: str | None
     name: str | None
     csm: str | None
-    tier: Literal["strategic", "key", "developing", "low_value"] | None
-    stage: Literal["onboarding", "adoption", "value_realisation", "expansion", "advocacy", "leaving", "left"] | None
+    tier: Tier | None
+    stage: Stage | None
     as_of: datetime
     health: Health
     predictions: list[Prediction] | None

@@ -1,15 +1,13 @@
 """What `POST /v1/score` and what-if take and give."""
 
-from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.sentences import Language
 from serving.api.schemas.scored import EXAMPLE, ScoredAccount, Shape
+from serving.api.schemas.words import AccountId, Features, Language, Outcome
+from serving.events import Instant
 
-Features = dict[Annotated[str, Field(max_length=200)], Any]
-AccountId = Annotated[str, Field(min_length=1, max_length=200)]
 _SOME_FEATURES: dict[str, Any] = {
     "days_to_renewal": 60.0,
     "seats": 20.0,
@@ -46,7 +44,7 @@ class ScoreRequest(BaseModel):
         max_length=1000,
         json_schema_extra={"items": {"$ref": "#/components/schemas/AccountToScore"}},
     )
-    as_of: datetime | None = Field(default=None, description="the instant T; default: the end of the data, inline: now")
+    as_of: Instant | None = Field(default=None, description="the instant T; default: the end of the data, inline: now")
     language: Language | None = None
 
 
@@ -83,18 +81,45 @@ class WhatIfRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"features": {"outreach_unanswered_90d": 0}}})
 
     features: Features = Field(min_length=1, max_length=1000)
-    as_of: datetime | None = None
+    as_of: Instant | None = None
     language: Language | None = None
 
 
+class ProbabilityChange(Shape):
+    """A probability before, after, and after − before."""
+
+    outcome: Outcome
+    horizon_days: int
+    before: float
+    after: float
+    change: float
+
+
+class DriverChange(Shape):
+    """What the score owes to a driver before, after, and after − before; in logits, of health reasons in points lost."""
+
+    driver: str
+    before: float
+    after: float
+    change: float
+
+
+class PlayChoice(Shape):
+    """The play chosen before and after; `expected_value` is the difference of their values."""
+
+    before: str
+    after: str
+    expected_value: float
+
+
 class Difference(Shape):
-    """after − before; null where one side has none."""
+    """after − before; null where one side has none. Drivers: those that changed, the largest change first."""
 
     health_score: int | None
-    predictions: list[dict[str, Any]] | None
+    predictions: list[ProbabilityChange] | None
     arr_at_risk: float | None
-    drivers: list[dict[str, Any]]
-    play: dict[str, Any]
+    drivers: list[DriverChange]
+    play: PlayChoice
 
 
 class WhatIfAnswer(Shape):

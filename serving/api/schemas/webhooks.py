@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.schemas.scored import Shape
-from serving.store.outbox_records import EventType
+from serving.api.schemas.words import EventType
 
 _WEBHOOK: dict[str, Any] = {
     "webhook_id": "wh_4c0b1f9e5d6a4b0f8f6f3f0a2f1c7d55",
     "url": "https://example.com/kunto",
     "events": ["score.band_changed", "play.closed"],
     "created_by": "key:3f2a",
-    "created_at": "2026-03-01T06:00:00",
+    "created_at": "2026-03-01T06:00:00Z",
     "disabled_at": None,
 }
 _LETTER: dict[str, Any] = {
@@ -27,7 +27,7 @@ _LETTER: dict[str, Any] = {
     },
     "attempts": 8,
     "last_error": "answered 503",
-    "died_at": "2026-03-02T10:35:12",
+    "died_at": "2026-03-02T10:35:12Z",
 }
 
 
