@@ -24,6 +24,11 @@ _YES_NO = {"en": ("no", "yes"), "fi": ("ei", "kyllä")}
 #: The unit of a feature that stands against its peers (`features.peers.relative_difference`).
 RELATIVE = "relative difference"
 _MOST = 9.99
+#: What is said where the leading feature of a driver has no value.
+_NOT_KNOWN = {
+    "raises": {"en": "Nothing is known that would lower the risk", "fi": "Mitään riskiä laskevaa ei tiedetä"},
+    "lowers": {"en": "Nothing is known that would raise the risk", "fi": "Mitään riskiä nostavaa ei tiedetä"},
+}
 #: The largest power of e that is a number.
 _MOST_LOG = 709.0
 _ABOVE_BELOW = {"en": ("{} above", "{} below", "level"), "fi": ("{} yli", "{} alle", "tasoissa")}
@@ -98,9 +103,15 @@ def sentence(
     >>> from features.catalogue import catalog
     >>> sentence("low_adoption", "raises", catalog()["active_days_30d"], 4.0, 15.0, 12.0, "en")
     'The product is used little – active days in the last 30 days: 4 (90 days earlier 15, peers 12)'
+
+    Of a value that is missing no headline is claimed: what moves the score is that it is missing.
+
+    >>> sentence("champion_left", "raises", catalog()["has_champion"], math.nan, None, None, "en")
+    'Nothing is known that would lower the risk – someone speaks for us: –'
     """
     unit = feature.unit if feature.versus is None else RELATIVE
-    text = f"{headlines()[driver][direction][language]} – {feature.phrase[language]}: {shown(value, unit, language)}"
+    headline = _NOT_KNOWN[direction][language] if math.isnan(value) else headlines()[driver][direction][language]
+    text = f"{headline} – {feature.phrase[language]}: {shown(value, unit, language)}"
     named = zip(_BESIDE[language], (before, peers), strict=True)
     beside = [f"{name} {shown(other, unit, language)}" for name, other in named if other is not None and other == other]
     return f"{text} ({', '.join(beside)})" if beside else text

@@ -90,7 +90,8 @@ def list_scores(
     if asked.after is not None:
         if type(asked.after) is not int or asked.after < 0:
             raise invalid(asked.cursor)
-        begin, history = asked.after, [score for score in history if score.known_at <= asked.known_at]
+        begin, then = asked.after, asked.known_at
+        history = [score for score in history if then is None or score.known_at <= then]
     page = history[begin : begin + limit]
     catalogue = service.catalogue
     items: list[dict[str, Any]] = [stored(service.store, service.portfolio, score, catalogue, language) for score in page]
