@@ -4,7 +4,7 @@ SERVE ?= 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: install install-dev demo test lint format trust bench lock clean
+.PHONY: install install-dev demo test lint format trust bench client lock clean
 
 install: .venv/runtime
 install-dev: .venv/dev
@@ -39,6 +39,12 @@ bench: install-dev
 	$(BIN)/python -m benchmarks.oracle --seeds 11 12 13 14 15
 	$(BIN)/python -m benchmarks.sources
 	$(BIN)/python -m benchmarks.regularities
+	$(BIN)/python -m benchmarks.service
+
+client: install-dev
+	@mkdir -p build
+	$(BIN)/python -m serving.api.description > build/openapi.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" openapi-python-client generate --path build/openapi.json --meta none --output-path build/kunto_client --overwrite
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -96,12 +96,28 @@ class FlagMapping(_Strict):
 
 
 class DataMapping(_Strict):
-    """Where the tables are, until when they are complete (exclusive), and the currency of the reports."""
+    """Where the tables are, until when they are complete (exclusive), and the currency of the reports.
+
+    `data_until = "today"` is the midnight (UTC) that began the day on which it is asked: for tables that are filled every night.
+    """
 
     source: str = "."
-    data_until: Annotated[datetime, AfterValidator(_naive_utc)] | None = None
+    until: Annotated[datetime, AfterValidator(_naive_utc)] | Literal["today"] | None = Field(
+        default=None, validation_alias="data_until"
+    )
     reporting_currency: str | None = None
     ignore: tuple[str, ...] = ()
+
+    @property
+    def data_until(self) -> datetime | None:
+        """The end of the data, naive UTC.
+
+        >>> DataMapping(data_until="today").data_until.hour
+        0
+        """
+        if self.until == "today":
+            return datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+        return self.until
 
 
 class ChecksMapping(_Strict):

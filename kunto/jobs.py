@@ -102,6 +102,7 @@ def open_company(workspace: Workspace) -> Company:
 
 def with_arrived(workspace: Workspace, company: Company, as_of: pd.Timestamp) -> Company:
     """The company with the events that the service took in before `as_of`."""
+    workspace.require_writable()
     with Store.open(workspace.store_url) as store:
         return company.with_events(store, as_of.to_pydatetime())
 

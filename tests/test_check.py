@@ -7,19 +7,21 @@ import socket
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import sqlalchemy as sa
+from small_company import CONFIG
 
 from features.check import check
 from features.findings import Finding, Report
 from features.loader import Source, load
 from features.mapping import Mapping
 from features.recognise import propose
+from kunto.workspace import Workspace
 
 Tables = dict[str, list[dict[str, Any]]]
 SHARED = Path(__file__).resolve().parents[1].parent / "shared" / "data"
@@ -407,3 +409,14 @@ def test_every_trap_of_ravenstack_is_counted() -> None:
     assert only(report, "reactivation", "subscriptions").rows == 9
     assert only(report, "churn_flags_disagree", "accounts").rows == 450
     assert source.tables["usage"].count().execute() == 25_000 - 21
+
+
+def test_data_until_today_is_the_last_midnight_and_any_other_word_is_refused(csv, kunto):
+    place = csv(CONFIG.replace("2026-02-01", '"today"'))
+    mapping = Workspace(place).mapping
+    assert mapping.data.data_until == datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0, tzinfo=None)
+    place.joinpath("kunto.toml").write_text('[data]\ndata_until = "tomorrow"\n', encoding="utf-8")
+    ran = kunto("check", "-w", place)
+    assert ran.code == 2
+    assert "data_until" in ran.told
+    assert "tomorrow" in ran.told

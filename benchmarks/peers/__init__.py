@@ -75,6 +75,11 @@ def _frame(columns: Sequence[str]) -> Any:
     return pd.DataFrame([[0.5] * len(columns)], columns=list(columns))
 
 
+def _filled(columns: Sequence[str], row: Sequence[float | None]) -> dict[str, Any]:
+    # without a signature a null makes its column one of objects, which LightGBM refuses
+    return _split(columns, [0.0 if value is None else value for value in row])
+
+
 def _split(columns: Sequence[str], row: Sequence[float | None]) -> dict[str, Any]:
     return {"dataframe_split": {"columns": list(columns), "data": [list(row)]}}
 
@@ -115,7 +120,7 @@ def _bentoml(booster: lgb.Booster, columns: Sequence[str], folder: Path) -> tupl
 
 PEERS = (
     Peer("mlflow", _mlflow, "/invocations", _split, "/ping"),
-    Peer("mlflow without a signature", _mlflow_bare, "/invocations", _split, "/ping"),
+    Peer("mlflow without a signature", _mlflow_bare, "/invocations", _filled, "/ping"),
 )
 #: Environment variable that names the folder of the server's executables → the peer.
 OTHERS = {

@@ -1,7 +1,7 @@
 """What the API says of itself: OpenAPI, served at /openapi.json and printed by `python -m serving.api.description`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi import FastAPI
@@ -46,6 +46,7 @@ ABOUT = """Which customers are about to leave or to grow, why, and what to do ab
 
 Every error is `application/problem+json` (RFC 9457). Lists are `{"items", "next_cursor"}`. Times are UTC, ISO 8601. Answers carry
 an `ETag`; send it back as `If-None-Match`. `RateLimit-*` headers say how many requests are left."""
+_SCHEMAS = "serving.api.schemas."
 #: Shapes that no route names as its model: what is read as a stream, row by row, or raised.
 _BESIDES: tuple[type[BaseModel], ...] = (problems.ProblemDetail, AccountToScore, EventsRequest)
 
@@ -63,7 +64,17 @@ def openapi(routes: Sequence[BaseRoute], version: str) -> dict[str, Any]:
     for model in _BESIDES:
         schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
         schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
+    for model in _descendants(BaseModel):
+        if model.__module__.startswith(_SCHEMAS) and model.__name__ in schemas:
+            # the framework leaves out every null, those of examples too
+            schemas[model.__name__] |= model.model_config.get("json_schema_extra", {})
     return found
+
+
+def _descendants(model: type[BaseModel]) -> Iterator[type[BaseModel]]:
+    for each in model.__subclasses__():
+        yield each
+        yield from _descendants(each)
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 import json
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from kunto.workspace import Workspace
 from serving.api.app import create_app
 from serving.api.service import Service
 from serving.principal import SCOPES
+from serving.store import Store
 
 #: What a service of tests is set to where a test sets nothing else.
 SETTINGS: Mapping[str, Any] = {
@@ -55,3 +56,15 @@ def own_service(demo: Path, folder: Path, **settings: Any) -> Iterator[Own]:
     with TestClient(app, base_url="http://localhost", headers={"Authorization": f"Bearer {key}"}) as client:
         view = service.portfolio.at()
         yield Own(app, service, client, key, () if view is None else tuple(sorted(view.lines)))
+
+
+@contextmanager
+def beside(own: Own, url: str | None = None, **settings: Any) -> Iterator[Own]:
+    """Another app on the models that a running service has loaded, over another store or with other settings."""
+    with Store.open(url) if url else nullcontext(own.service.store) as store:
+        service = replace(own.service, store=store, settings=own.service.settings.model_copy(update=settings))
+        service.models = own.service.models
+        key = store.access.create_key("beside", list(SCOPES))[1]
+        app = create_app(service)
+        client = TestClient(app, base_url="http://localhost", headers={"Authorization": f"Bearer {key}"})
+        yield Own(app, service, client, key, own.account_ids)

@@ -31,7 +31,9 @@ def server(demo, tmp_path):
     registry = MlflowClient(tracking_uri=f"sqlite:///{path / 'mlflow.db'}")
     name = next(record["name"] for record in demo.ran["train"] if record["outcome"] == "churn")
     first = registry.get_model_version(name, "1")
-    second = registry.create_model_version(name, first.source, first.run_id, tags=first.tags)
+    # where the files lie: by their name in the registry they would be looked up in whichever one MLflow was told last
+    source = registry.get_model_version_download_uri(name, first.version)
+    second = registry.create_model_version(name, source, first.run_id, tags=first.tags)
     with Store.open(f"sqlite:///{path / 'kunto.db'}") as store:
         key = store.access.create_key("soak", ["scores:read"])[1]
         account = next(iter(store.lines(store.portfolio_run().run_id))).account_id

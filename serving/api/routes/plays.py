@@ -17,7 +17,7 @@ from serving.principal import Principal
 from serving.store.play_records import Change, Closed, Play, Resumed, Snoozed, StepDone, StepUndone, UnknownPlayError
 
 router = APIRouter(prefix="/v1/plays", tags=["plays"])
-PlayId = Annotated[RecordId, Path()]
+PlayId = Annotated[RecordId, Path(examples=["206bb7ee-489f-4f99-8e1b-27a66fec29d4"])]
 
 
 @router.get("", response_model=schemas.PlayPage, responses=documented(401, 403, 422, 429, 503))

@@ -5,7 +5,7 @@ from datetime import datetime
 from pydantic import BaseModel, ConfigDict, Field
 
 from serving.api.schemas.plays import Feedback, ManualScore, Play
-from serving.api.schemas.scored import ScoredAccount, Shape, StoredScore
+from serving.api.schemas.scored import EXAMPLE, ScoredAccount, Shape, StoredScore
 from serving.api.schemas.words import Band
 
 
@@ -73,8 +73,14 @@ class FirstStep(Shape):
     automatic: bool
 
 
+_STEP = {"what": "Call the contact", "who": "csm", "channel": "call", "due": "2026-07-01", "automatic": False}
+_WORK = {**EXAMPLE, "rank": 1, "title": "Reach-out call", "hours": 1.0, "first_step": _STEP}
+
+
 class WorklistItem(ScoredAccount):
     """A scored account with what to do about it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _WORK})
 
     rank: int = Field(ge=1)
     title: str

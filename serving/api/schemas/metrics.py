@@ -2,19 +2,22 @@
 
 from datetime import datetime
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from serving.api.schemas.scored import Shape
 from serving.api.schemas.words import MetricGroup
+
+_METRICS = {"opening_mrr": 79604.1, "closing_mrr": 81210.4, "nrr": 1.01, "grr": 0.97, "customer_churn": 0.02}
 
 
 class MetricsOf(Shape):
     """The metrics of one group of accounts; `group` is null for the whole company."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"group": None, "metrics": _METRICS}})
+
     group: str | None
     metrics: dict[str, float | int | None] = Field(
         description="`*_mrr`: money a month in the reporting currency; ratios as fractions, null where nothing divides them",
-        examples=[{"opening_mrr": 79604.1, "nrr": 1.01, "grr": 0.97, "customer_churn": 0.02}],
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import ConfigDict, Field
 
 from serving.api.schemas.scored import Shape
-from serving.api.schemas.words import Outcome
+from serving.api.schemas.words import Outcome, Serving
 
 _MODEL: dict[str, Any] = {
     "name": "kunto-churn-90d",
@@ -87,7 +87,7 @@ class ModelState(Shape):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _STATE})
 
     ready: bool
-    serving: Literal["models", "health score"] | None = Field(description="the health score serves where no model does")
+    serving: Serving | None = Field(description="the health score serves where no model does")
     versions: dict[str, int]
     since: datetime | None = Field(description="when these versions were loaded")
     last_checked: datetime | None = Field(description="when the registry last answered")

@@ -2,9 +2,34 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from serving.api.schemas.scored import Shape
+
+_STATED = {"silence": 0.2}
+_PLAYBOOK = {
+    "name": "reach_out_call",
+    "title": "Reach-out call",
+    "goal": "An answer, and one next step agreed on",
+    "outcome": "churn",
+    "hours": 1.0,
+    "automatic": False,
+    "hold_out": False,
+    "trigger": {"drivers": ["silence"]},
+    "effects": _STATED,
+    "steps": [{"day": 0, "what": "Call the contact", "who": "csm", "channel": "call", "automatic": False}],
+}
+_EFFECT = {
+    "playbook": "reach_out_call",
+    "state": "not_measured",
+    "detail": "the stated effects are assumptions",
+    "stated": _STATED,
+    "arms": {"none": {"choices": 41, "accounts": 17}},
+    "started": 3,
+    "difference": None,
+    "low": None,
+    "high": None,
+}
 
 
 class PlaybookStep(Shape):
@@ -19,6 +44,8 @@ class PlaybookStep(Shape):
 
 class Playbook(Shape):
     """What can be done for an account, when it fits, and what it is said to achieve (domain.md §8)."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _PLAYBOOK})
 
     name: str
     title: str
@@ -48,6 +75,8 @@ class Arm(Shape):
 
 class Effect(Shape):
     """The measured effect of a playbook; `state` says how far it is from being one."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _EFFECT})
 
     playbook: str
     state: Literal["not_measured"]

@@ -51,6 +51,46 @@ class PlayChange(BaseModel):
 CHANGES = ("step_done", "step_undone", "snooze_until", "resume", "close")
 
 
+_AUTHOR = {"kind": "key", "id": "3f2a91c04d7e"}
+_STEP = {
+    "number": 1,
+    "day": 0,
+    "what": "Call the contact",
+    "who": "csm",
+    "channel": "call",
+    "automatic": False,
+    "due": "2026-07-01T08:30:00Z",
+    "done_at": None,
+}
+_PLAY = {
+    "play_id": "206bb7ee-489f-4f99-8e1b-27a66fec29d4",
+    "account_id": "A00257",
+    "playbook": "reach_out_call",
+    "title": "Reach-out call",
+    "owner": None,
+    "started_at": "2026-07-01T08:30:00Z",
+    "state": "running",
+    "snoozed_until": None,
+    "closed_at": None,
+    "outcome": None,
+    "assignment": "treated",
+    "probability": 0.8,
+    "override": False,
+    "version": 1,
+    "steps": [_STEP],
+}
+_FEEDBACK = {
+    "account_id": "A00257",
+    "run_id": "c7678e46835a42d08f8e0db369b94566",
+    "as_of": "2026-07-01T00:00:00Z",
+    "driver": "silence",
+    "verdict": "known",
+    "by": _AUTHOR,
+    "at": "2026-07-01T08:30:00Z",
+    "text": "On parental leave until August",
+}
+
+
 class PlayStep(Shape):
     """A step with its day; `number` counts from 1."""
 
@@ -66,6 +106,8 @@ class PlayStep(Shape):
 
 class Play(Shape):
     """A playbook that runs, or ran, for an account; `override`: the account was held out when it was started."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _PLAY})
 
     play_id: str
     account_id: str
@@ -138,6 +180,8 @@ class Author(Shape):
 
 class Feedback(Shape):
     """A verdict as it is kept."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _FEEDBACK})
 
     account_id: str
     run_id: str

@@ -3,11 +3,23 @@
 from datetime import datetime
 from typing import Any
 
+from pydantic import ConfigDict
+
 from serving.api.schemas.scored import Shape
+
+_SIGNAL = {
+    "rule": "band_changed",
+    "account_id": "A00257",
+    "raised_at": "2026-07-01T05:12:40Z",
+    "as_of": "2026-07-01T00:00:00Z",
+    "detail": {"from": "neutral", "to": "at_risk", "health": 44},
+}
 
 
 class Signal(Shape):
     """One signal: which rule, for whom, when, and what it saw."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _SIGNAL})
 
     rule: str
     account_id: str

@@ -3,11 +3,35 @@
 from datetime import datetime
 from typing import Any, Literal
 
+from pydantic import ConfigDict
+
 from serving.api.schemas.scored import Shape
+
+_READY = {
+    "ready": True,
+    "checks": {
+        "database": {"ok": True, "detail": "answers"},
+        "models": {"ok": True, "detail": "kunto-churn-90d/3, self-tested"},
+    },
+}
+_STATUS = {
+    "data_until": "2026-07-01T00:00:00Z",
+    "data_age_seconds": 18760.0,
+    "last_run": {
+        "run_id": "c7678e46835a42d08f8e0db369b94566",
+        "as_of": "2026-07-01T00:00:00Z",
+        "finished_at": "2026-07-01T05:12:40Z",
+        "accounts": 502,
+    },
+    "nightly": {"job": "nightly", "state": "never"},
+    "models": {"ready": True, "serving": "models", "versions": {"kunto-churn-90d": 3}},
+}
 
 
 class Alive(Shape):
     """The process answers."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"status": "alive"}})
 
     status: Literal["alive"]
 
@@ -21,6 +45,8 @@ class Check(Shape):
 
 class Ready(Shape):
     """Whether requests can be served, and each thing that must hold for it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _READY})
 
     ready: bool
     checks: dict[str, Check]
@@ -37,6 +63,8 @@ class LastRun(Shape):
 
 class Status(Shape):
     """How old everything is; `nightly` is the last night's report, `models` the state of what serves."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": _STATUS})
 
     data_until: datetime | None
     data_age_seconds: float | None

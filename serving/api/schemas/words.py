@@ -15,6 +15,7 @@ Tier = TypeAliasType("Tier", Literal["strategic", "key", "developing", "low_valu
 Stage = TypeAliasType("Stage", Literal["onboarding", "adoption", "value_realisation", "expansion", "advocacy", "leaving", "left"])
 Outcome = TypeAliasType("Outcome", Literal["churn", "contraction", "expansion"])
 MetricGroup = TypeAliasType("MetricGroup", company_metrics.Group)
+Serving = TypeAliasType("Serving", Literal["models", "health score"])
 PlayState = TypeAliasType("PlayState", play_records.State)
 PlayOutcome = TypeAliasType("PlayOutcome", play_records.Outcome)
 PlayArm = TypeAliasType("PlayArm", Literal["treated", "held_out"])
@@ -31,4 +32,4 @@ RecordId = Annotated[str, Field(min_length=1, max_length=64, pattern=_NO_NUL)]
 Note = Annotated[str, Field(min_length=1, max_length=4000, pattern=_NO_NUL)]
 _Number = Annotated[Any, WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "null"}]})]
 #: Feature → number or null; what is none is told row by row, so it is taken as it comes.
-Features = dict[Annotated[str, Field(max_length=200)], _Number]
+Features = TypeAliasType("Features", dict[Annotated[str, Field(max_length=200)], _Number])
