@@ -19,7 +19,6 @@ import pandas as pd
 
 from features.builder import Snapshot
 from features.loader import load
-from features.mapping import DataMapping
 from features.mapping import Mapping as TablesMapping
 from models import health
 from models.outcome import OutcomeModel
@@ -104,7 +103,7 @@ def simulated(accounts: int, months: int, seed: int) -> Iterator[KnownCompany]:
 @contextmanager
 def opened(folder: Path, data_until: pd.Timestamp) -> Iterator[KnownCompany]:
     """Load `folder`/tables as the product does, and read `folder`/truth; both as `simulation.write` left them."""
-    mapping = TablesMapping(data=DataMapping(source="tables", data_until=data_until.to_pydatetime()))
+    mapping = TablesMapping.from_dict({"data": {"source": "tables", "data_until": data_until.to_pydatetime()}})
     with tempfile.TemporaryDirectory(prefix="kunto-") as place:
         connection = ibis.duckdb.connect(
             Path(place) / "company.duckdb", memory_limit=_DUCKDB_MEMORY, temp_directory=str(Path(place) / "spill")

@@ -9,7 +9,9 @@ import page_company
 import pytest
 from own_service import Own, beside, own_service
 from page_company import AS_OF, account, scored_health
+from small_service import PASSWORD, sign_in
 
+from serving.api.paging import encode
 from serving.portfolio import Sort
 from serving.store import Store
 
@@ -119,6 +121,15 @@ def test_a_cursor_of_another_list_is_refused(own: Own) -> None:
     for path in ("accounts", "worklist", "signals", "accounts/acme/scores", "webhooks/dead-letters"):
         answer = own.client.get(f"/v1/{path}", params={"cursor": other})
         assert (answer.status_code, "next_cursor" in answer.json()["detail"]) == (422, True)
+
+
+def test_a_cursor_tells_nothing_of_the_accounts_of_others(own: Own) -> None:
+    own.service.store.access.add_user("b@example.com", "csm", password=PASSWORD, csm="Bertta", own_accounts=True)
+    bertta = sign_in(own.app, "b@example.com")
+    for path in ("accounts", "worklist", "signals"):
+        for account_id, status in (("suomi", 200), ("acme", 422), ("nobody", 422)):
+            cursor = encode([own.service.clock(), account_id])
+            assert bertta.get(f"/v1/{path}", params={"cursor": cursor}).status_code == status, (path, account_id)
 
 
 def test_filters_keep_what_they_name(own: Own) -> None:

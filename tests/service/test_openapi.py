@@ -6,9 +6,12 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+import page_company
 import pytest
 import schemathesis
 from own_service import Own, own_service
@@ -55,14 +58,20 @@ class Sent:
         return Counter(status for _, status in self.statuses.elements())
 
 
-@pytest.fixture(scope="module")
-def own(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
-    """The service, with something of everything; made-up webhooks are neither looked up nor sent to."""
+@contextmanager
+def _running(demo: Any, folder: Path, **settings: Any) -> Iterator[Own]:
+    """The service; made-up webhooks are neither looked up nor sent to."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(addresses, "_resolved", lambda url: ("93.184.215.14",))
-        with own_service(demo.path, tmp_path_factory.mktemp("own") / "workspace", webhooks_to_private_addresses=False) as made:
+        with own_service(demo.path, folder / "workspace", webhooks_to_private_addresses=False, **settings) as made:
             made.service.deliverer.stop()
             yield made
+
+
+@pytest.fixture(scope="module")
+def own(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Own]:
+    with _running(demo, tmp_path_factory.mktemp("own")) as made:
+        yield made
 
 
 @schemathesis.serializer("application/x-ndjson")
@@ -116,7 +125,7 @@ def _config(own: Own, real: dict[str, list[str]], phases: tuple[str, ...], examp
         {"include-operation-id": list(_MORE_RULES), "checks": {"positive_data_acceptance": {"expected-statuses": refused}}},
         {"include-operation-id": list(_FAIL_ALONE), "checks": {"negative_data_rejection": {"expected-statuses": partly}}},
     ]
-    # no two of these are known ids: on-demand scoring of one reads every table, for a second
+    # rows to score are not among them: scoring a known account from its history reads every table, for a second
     names = {f"path.{name}": {"dictionary": name, "probability": 0.5} for name in real}
     names["body.account_id"] = {"dictionary": "account_id", "probability": 0.5}
     asked: dict[str, Any] = {
@@ -190,4 +199,16 @@ def test_ten_thousand_answers_are_documented_ones(own: Own, capsys: pytest.Captu
     with capsys.disabled():
         sys.stdout.write(f"\n{sent.requests} requests; answers by status: {dict(sorted(sent.by_status.items()))}\n")
     assert sent.requests >= 10_000
+    _hold(sent)
+
+
+@pytest.mark.trust
+@pytest.mark.postgres
+def test_postgresql_answers_as_sqlite_does(demo: Any, tmp_path: Path, postgres: str) -> None:
+    with _running(demo, tmp_path, store=f"{postgres}/postgres") as own:
+        page_company.company(own.service.store)
+        sent = _send(
+            replace(own, account_ids=("acme", "grows", "few")), ("examples", "coverage", "fuzzing", "stateful"), examples=60
+        )
+    assert sent.requests >= 2_000
     _hold(sent)

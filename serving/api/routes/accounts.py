@@ -44,8 +44,9 @@ def list_accounts(
     if view is None:
         return answered(request, {"items": [], "next_cursor": None, "run_id": None, "total": 0})
     kept = Filter(csm, band, tier, stage, leaving, disagreement, playbook, name)
-    lines = in_order([line for line in own(view, principal).lines.values() if kept.keeps(line)], sort)
-    last = asked.line(view)
+    mine = own(view, principal)
+    lines = in_order([line for line in mine.lines.values() if kept.keeps(line)], sort)
+    last = asked.line(mine)
     begin = 0 if last is None else sum(place(line, sort) <= place(last, sort) for line in lines)
     page = lines[begin : begin + limit]
     catalogue = service.catalogue

@@ -26,10 +26,12 @@ def list_signals(
     view = service.portfolio.at(as_of=asked.as_of, known_at=asked.known_at)
     if view is None:
         return answered(request, {"items": [], "next_cursor": None, "ledger": []})
-    allowed = own(view, principal).lines
+    mine = own(view, principal)
     changed = service.portfolio.band_changes(view)
-    raised = sorted(((line, band) for line, band in changed if line.account_id in allowed), key=lambda each: each[0].account_id)
-    last = asked.line(view)
+    raised = sorted(
+        ((line, band) for line, band in changed if line.account_id in mine.lines), key=lambda each: each[0].account_id
+    )
+    last = asked.line(mine)
     begin = 0 if last is None else sum(line.account_id <= last.account_id for line, _ in raised)
     page = raised[begin : begin + limit]
     items = [

@@ -42,10 +42,11 @@ def get_worklist(
     view = service.portfolio.at(as_of=asked.as_of, known_at=asked.known_at)
     if view is None:
         return answered(request, _NOBODY)
-    worth_doing = [line for line in own(view, principal).worth_doing() if csm in (None, line.csm)]
+    mine = own(view, principal)
+    worth_doing = [line for line in mine.worth_doing() if csm in (None, line.csm)]
     todo = work(worth_doing, service.store.plays.running())
     listed = todo if hours is None else fitted(todo, hours)
-    last = asked.line(view)
+    last = asked.line(mine)
     begin = 0 if last is None else sum(place(each.line, "urgency") <= place(last, "urgency") for each in listed)
     page = listed[begin : begin + limit]
     catalogue = service.catalogue

@@ -1,6 +1,7 @@
 """The portfolio, an account's whole picture, and its history."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -73,8 +74,8 @@ class FirstStep(Shape):
     automatic: bool
 
 
-_STEP = {"what": "Call the contact", "who": "csm", "channel": "call", "due": "2026-07-01", "automatic": False}
-_WORK = {**EXAMPLE, "rank": 1, "title": "Reach-out call", "hours": 1.0, "first_step": _STEP}
+_STEP: dict[str, Any] = {"what": "Call the contact", "who": "csm", "channel": "call", "due": "2026-07-01", "automatic": False}
+_WORK: dict[str, Any] = {**EXAMPLE, "rank": 1, "title": "Reach-out call", "hours": 1.0, "first_step": _STEP}
 
 
 class WorklistItem(ScoredAccount):

@@ -1,13 +1,14 @@
 """Company metrics over a month (domain.md §5)."""
 
 from datetime import datetime
+from typing import Any
 
 from pydantic import ConfigDict, Field
 
 from serving.api.schemas.scored import Shape
 from serving.api.schemas.words import MetricGroup
 
-_METRICS = {"opening_mrr": 79604.1, "closing_mrr": 81210.4, "nrr": 1.01, "grr": 0.97, "customer_churn": 0.02}
+_METRICS: dict[str, Any] = {"opening_mrr": 79604.1, "closing_mrr": 81210.4, "nrr": 1.01, "grr": 0.97, "customer_churn": 0.02}
 
 
 class MetricsOf(Shape):

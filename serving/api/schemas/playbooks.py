@@ -6,8 +6,8 @@ from pydantic import ConfigDict, Field
 
 from serving.api.schemas.scored import Shape
 
-_STATED = {"silence": 0.2}
-_PLAYBOOK = {
+_STATED: dict[str, Any] = {"silence": 0.2}
+_PLAYBOOK: dict[str, Any] = {
     "name": "reach_out_call",
     "title": "Reach-out call",
     "goal": "An answer, and one next step agreed on",
@@ -19,7 +19,7 @@ _PLAYBOOK = {
     "effects": _STATED,
     "steps": [{"day": 0, "what": "Call the contact", "who": "csm", "channel": "call", "automatic": False}],
 }
-_EFFECT = {
+_EFFECT: dict[str, Any] = {
     "playbook": "reach_out_call",
     "state": "not_measured",
     "detail": "the stated effects are assumptions",

@@ -1,7 +1,7 @@
 """Running playbooks: what starts and changes them, and how they stand."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -52,7 +52,7 @@ CHANGES = ("step_done", "step_undone", "snooze_until", "resume", "close")
 
 
 _AUTHOR = {"kind": "key", "id": "3f2a91c04d7e"}
-_STEP = {
+_STEP: dict[str, Any] = {
     "number": 1,
     "day": 0,
     "what": "Call the contact",
@@ -62,7 +62,7 @@ _STEP = {
     "due": "2026-07-01T08:30:00Z",
     "done_at": None,
 }
-_PLAY = {
+_PLAY: dict[str, Any] = {
     "play_id": "206bb7ee-489f-4f99-8e1b-27a66fec29d4",
     "account_id": "A00257",
     "playbook": "reach_out_call",
@@ -79,7 +79,7 @@ _PLAY = {
     "version": 1,
     "steps": [_STEP],
 }
-_FEEDBACK = {
+_FEEDBACK: dict[str, Any] = {
     "account_id": "A00257",
     "run_id": "c7678e46835a42d08f8e0db369b94566",
     "as_of": "2026-07-01T00:00:00Z",

@@ -7,7 +7,7 @@ from pydantic import ConfigDict
 
 from serving.api.schemas.scored import Shape
 
-_SIGNAL = {
+_SIGNAL: dict[str, Any] = {
     "rule": "band_changed",
     "account_id": "A00257",
     "raised_at": "2026-07-01T05:12:40Z",

@@ -7,14 +7,14 @@ from pydantic import ConfigDict
 
 from serving.api.schemas.scored import Shape
 
-_READY = {
+_READY: dict[str, Any] = {
     "ready": True,
     "checks": {
         "database": {"ok": True, "detail": "answers"},
         "models": {"ok": True, "detail": "kunto-churn-90d/3, self-tested"},
     },
 }
-_STATUS = {
+_STATUS: dict[str, Any] = {
     "data_until": "2026-07-01T00:00:00Z",
     "data_age_seconds": 18760.0,
     "last_run": {
