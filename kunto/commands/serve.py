@@ -49,9 +49,10 @@ def serve(
         err.print(f"  kunto key create --name try-out --scope scores:read --workspace {place.path}", soft_wrap=True)
     if link:
         err.print(
-            f"Nobody can sign in yet. Come in as its owner, once, within {_LINK_MINUTES} minutes:\n  {link}", soft_wrap=True
+            f"No administrator can sign in yet. Come in as the owner, once, within {_LINK_MINUTES} minutes:\n  {link}",
+            soft_wrap=True,
         )
-        err.print("then `kunto user add NAME --role csm` for everybody else.", soft_wrap=True)
+        err.print("then `kunto user add NAME --role admin`, and `--role csm` for everybody else.", soft_wrap=True)
     os.environ[asgi.WORKSPACE] = str(place.path.resolve())
     if no_sign_in:
         os.environ[asgi.NO_SIGN_IN] = "1"
@@ -72,15 +73,18 @@ def _run(host: str, port: int, workers: int) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=20,
+        timeout_worker_healthcheck=120,  # a worker loads libraries and models before it answers
     )
 
 
 def _first_link(store: Store, address: str) -> str | None:
-    """A one-time link for the owner where nobody could sign in otherwise."""
+    """A one-time link for the owner where no administrator could sign in otherwise."""
     users = store.access.users()
-    if any(user.has_password or user.issuer or user.name != _OWNER for user in users):
+    active = (user for user in users if user.role == "admin" and user.disabled_at is None)
+    owner = next((user for user in users if user.name == _OWNER), None)
+    if any(user.has_password or user.issuer for user in active) or (owner and owner.disabled_at):
         return None
-    owner = users[0] if users else store.access.add_user(_OWNER, "admin")
+    owner = owner or store.access.add_user(_OWNER, "admin")
     return f"{address}/welcome?token={store.access.create_link(owner.name, minutes=_LINK_MINUTES, at=now())}"
 
 

@@ -195,7 +195,7 @@ def test_every_answer_is_a_documented_one(own: Own) -> None:
 
 @pytest.mark.trust
 def test_ten_thousand_answers_are_documented_ones(own: Own, capsys: pytest.CaptureFixture[str]) -> None:
-    sent = _send(own, ("examples", "coverage", "fuzzing", "stateful"), examples=320)
+    sent = _send(own, ("examples", "coverage", "fuzzing", "stateful"), examples=480)
     with capsys.disabled():
         sys.stdout.write(f"\n{sent.requests} requests; answers by status: {dict(sorted(sent.by_status.items()))}\n")
     assert sent.requests >= 10_000
