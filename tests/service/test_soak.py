@@ -68,8 +68,10 @@ async def _soak(address, key, account, seconds, move):
     headers = {"Authorization": f"Bearer {key}"}
     statuses, versions, failures = Counter(), Counter(), []
 
-    async def client(session, number, until):
-        while time.monotonic() < until:
+    stopped = asyncio.Event()
+
+    async def client(session, number):
+        while not stopped.is_set():
             if number % 2:
                 asked = session.post(f"{address}/v1/score", json={"accounts": [{"features": FEATURES}]})
             else:
@@ -85,10 +87,14 @@ async def _soak(address, key, account, seconds, move):
     timeout = aiohttp.ClientTimeout(total=60)
     async with aiohttp.ClientSession(headers=headers, timeout=timeout) as session:
         await _ready(session, address)
-        until = time.monotonic() + seconds
-        clients = [asyncio.create_task(client(session, number, until)) for number in range(CLIENTS)]
+        clients = [asyncio.create_task(client(session, number)) for number in range(CLIENTS)]
         await asyncio.sleep(seconds / 2)
         await asyncio.to_thread(move)
+        await asyncio.sleep(seconds / 2)
+        latest = time.monotonic() + 60  # a busy machine loads slowly
+        while len(versions) < 2 and time.monotonic() < latest:
+            await asyncio.sleep(0.2)
+        stopped.set()
         await asyncio.gather(*clients)  # a connection that is refused or reset raises here
     return statuses, versions, failures
 
