@@ -79,9 +79,14 @@ def selected(record: Mapping[str, Any], fields: str | None, allowed: Sequence[st
     return {name: value for name, value in record.items() if name in wanted or name == "account_id"}
 
 
+def body_of(content: Any) -> bytes:
+    """`content` as JSON, its instants told as UTC."""
+    return _NAIVE.sub(rb"\g<0>Z", to_json(content))
+
+
 def answered(request: Request, content: Any, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """`content` as JSON, its instants told as UTC, with an ETag; 304 without a body where the asker holds it already."""
-    body = _NAIVE.sub(rb"\g<0>Z", to_json(content))
+    """`content`, or the body that was made of it, with an ETag; 304 without a body where the asker holds it already."""
+    body = content if isinstance(content, bytes) else body_of(content)
     etag = f'"{blake2b(body, digest_size=12).hexdigest()}"'
     named = {"ETag": etag, "Cache-Control": "private, no-cache", **(headers or {})}
     if request.method in ("GET", "HEAD") and holds(request, etag):

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from features.catalogue import Feature
 from features.mapping import Mapping as SourceMapping
 from models.sentences import Language
+from serving.answers import Answers
 from serving.assessment import RiskMarks, ScoringSettings
 from serving.champions import Champions
 from serving.company import CompanyTables
@@ -52,6 +53,7 @@ class Service:
     sessions: Sessions = field(init=False)
     portfolio: Portfolio = field(init=False)
     metrics: Metrics = field(init=False)
+    answers: Answers[bytes] = field(init=False)
     company: CompanyTables = field(init=False)
     models: ModelsInUse[LiveScorer] = field(init=False)
     deliverer: Deliverer = field(init=False)
@@ -63,6 +65,7 @@ class Service:
         self.sessions = Sessions(self.store.access, self.clock)
         self.portfolio = Portfolio(self.store, self.scoring.plays.currency)
         self.metrics = Metrics()
+        self.answers = Answers(self.store.revision)
         self.company = CompanyTables(self.mapping, self.base, self.store)
         self.deliverer = Deliverer(self.store, self.settings, self.clock)
         self.models = ModelsInUse(

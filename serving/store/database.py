@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from sqlalchemy import URL, Connection, create_engine, event, make_url, text
@@ -40,6 +41,8 @@ class Database:
             event.listen(self.engine, "connect", _set_up_sqlite)
             event.listen(self.engine, "begin", _begin_sqlite)
         self._writer = self.engine.execution_options(writes=True)
+        self._watch: sqlite3.Connection | None = None
+        self._watching = Lock()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -56,6 +59,30 @@ class Database:
                 connection.execute(text("SELECT set_config('lock_timeout', :wait, true)"), wait)
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _WRITER_LOCK})
             yield connection
+
+    def revision(self) -> int | None:
+        """A number that differs once anybody, in any process, has committed a change; None where only a query could tell.
+
+        SQLite keeps it in shared memory: asking takes microseconds, and waits for nobody.
+        """
+        if self._watch is None:
+            return None
+        with self._watching, reported(self.where):
+            revision: int = self._watch.execute("PRAGMA data_version").fetchone()[0]
+            return revision
+
+    def close(self) -> None:
+        """Close the connections."""
+        self.engine.dispose()
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def watch(self) -> None:
+        """Make `revision` tell: an SQLite file is watched through a connection that never writes."""
+        file = self.engine.url.database
+        if self.is_sqlite and file and self._watch is None:
+            self._watch = sqlite3.connect(file, timeout=self.timeout_s, check_same_thread=False)
 
     def use_wal(self) -> None:
         """Switch an SQLite file to write-ahead logging, so that readers and the writer do not block each other."""

@@ -70,7 +70,15 @@ class Store:
 
     def close(self) -> None:
         """Close the connections; the store is not used after it."""
-        self._database.engine.dispose()
+        self._database.close()
+
+    def revision(self) -> int | None:
+        """A number that differs once anybody has changed the database since it was asked before; None where it cannot be told.
+
+        Tells on SQLite files, from the first call on.
+        """
+        self._database.watch()
+        return self._database.revision()
 
     def __enter__(self) -> Self:
         """Return the store; it closes at the end of the block."""

@@ -3,16 +3,19 @@
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
-from serving.api.dependencies import LanguageOf, Limit, PlaceOf, Reader, ServiceOf, TimesOf, only_own, own
-from serving.api.paging import answered, encode, invalid, selected
+from serving.api.dependencies import LanguageOf, Limit, Place, PlaceOf, Reader, ServiceOf, TimesOf, only_own, own
+from serving.api.paging import answered, body_of, encode, invalid, selected
 from serving.api.problems import documented
 from serving.api.schemas.accounts import AccountPage, AccountPicture, ScorePage
 from serving.api.schemas.scored import FIELDS
 from serving.api.schemas.words import AccountId as Id
-from serving.api.schemas.words import Band, Name, Stage, Tier
+from serving.api.schemas.words import Band, Language, Name, Stage, Tier
+from serving.api.service import Service
 from serving.picture import picture, scored, stored
 from serving.portfolio import Filter, Sort, in_order, place
+from serving.principal import Principal
 
 router = APIRouter(prefix="/v1/accounts", tags=["accounts"])
 AccountId = Annotated[Id, Path(description="the account's id in the source", examples=["A00257"])]
@@ -74,7 +77,7 @@ def get_account(
 
 
 @router.get("/{account_id}/scores", response_model=ScorePage, responses=documented(401, 403, 404, 422, 429, 503))
-def list_scores(
+async def list_scores(
     request: Request,
     service: ServiceOf,
     principal: Reader,
@@ -84,6 +87,16 @@ def list_scores(
     limit: Limit = 50,
 ) -> Response:
     """Score history, oldest first; with `as_of` the one that speaks of that instant, with `known_at` the one that stood then."""
+    asked_for = ("scores", account_id, asked.as_of, asked.known_at, asked.after, limit, language, principal.csm)
+    models = service.models.current().wording  # it decides which features have names
+
+    async def make() -> bytes:
+        return await run_in_threadpool(_scores, service, principal, account_id, asked, language, limit)
+
+    return answered(request, await service.answers.of((*asked_for, models), make))
+
+
+def _scores(service: Service, principal: Principal, account_id: str, asked: Place, language: Language, limit: int) -> bytes:
     history = service.store.scores(account_id, as_of=asked.as_of, known_at=asked.known_at if asked.after is None else None)
     if history:
         only_own(principal, account_id, history[-1].record["csm"])
@@ -98,4 +111,4 @@ def list_scores(
     items: list[dict[str, Any]] = [stored(service.store, service.portfolio, score, catalogue, language) for score in page]
     more = begin + limit < len(history)
     known_at = max((score.known_at for score in history), default=None)
-    return answered(request, {"items": items, "next_cursor": encode([known_at, begin + limit]) if more else None})
+    return body_of({"items": items, "next_cursor": encode([known_at, begin + limit]) if more else None})
