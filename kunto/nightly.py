@@ -24,9 +24,8 @@ from serving.store.instants import now
 from serving.store.jobs_records import JobRun
 from serving.store.play_records import Play
 from serving.store.scored_account import CHURN_HORIZON_DAYS
+from serving.webhooks import KEPT
 
-#: How long deliveries to webhooks are kept once they are settled.
-KEEP_DELIVERIES = timedelta(days=30)
 _DAY = timedelta(days=1)
 _PAGE = 1000
 _WORST_FIRST = [band for band, _ in reversed(BANDS)]
@@ -206,7 +205,7 @@ def movements(lines: list[Line], before: list[Line]) -> dict[str, Any]:
 
 def _housekeeping(night: Night) -> dict[str, Any]:
     """Drop what is kept for a while only."""
-    return {"deliveries": night.store.outbox.prune(now() - KEEP_DELIVERIES)}
+    return {"deliveries": night.store.outbox.prune(now() - KEPT)}
 
 
 #: The steps after the data, in their order.
