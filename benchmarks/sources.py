@@ -10,15 +10,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
 from benchmarks.known_truth import Judged, KnownCompany, Unmeasurable, judge, simulated
 from benchmarks.oracle import caused, markdown, measured, positive
 from features.contract import REQUIRED_TABLES
 from kunto.console import Watch, print_json, watching
-from training import metrics
-from training.intervals import bootstrap, percentile_interval
+from training.paired import paired
 
 #: Fewer accounts than the oracle's: everything is built and trained once per table.
 ACCOUNTS, MONTHS, SEED = 3_000, 24, 1
@@ -63,9 +61,8 @@ def auc_loss_interval(y: npt.ArrayLike, accounts: npt.ArrayLike, full: npt.Array
     >>> auc_loss_interval([0, 1, 0, 1], ["a", "b", "c", "d"], [0.1, 0.9, 0.2, 0.8], [0.1, 0.9, 0.2, 0.8])
     (0.0, 0.0)
     """
-    with_all, with_less = metrics.weighted_auc(y, full), metrics.weighted_auc(y, less)
-    falls = bootstrap(lambda weight: with_all(weight) - with_less(weight), accounts, np.size(y), draws=DRAWS, seed=0)
-    return percentile_interval(falls)
+    found = paired("auc", y, full, less, accounts, draws=DRAWS, seed=0)
+    return found["low"], found["high"]
 
 
 def as_markdown(found: Sequence[Mapping[str, Any]]) -> str:

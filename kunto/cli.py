@@ -7,7 +7,7 @@ import typer
 
 from features.mapping import MappingError
 from features.sources import SourceError
-from kunto.commands import access, data, nightly, scoring, serve, training
+from kunto.commands import access, backtest, data, nightly, scoring, serve, training, watch
 from kunto.console import err, quiet
 from kunto.jobs import DataError
 from serving.champions import ModelError
@@ -27,9 +27,11 @@ for command in (
     data.simulate,
     data.features,
     training.train,
+    backtest.backtest,
     training.models,
     training.promote,
     training.rollback,
+    watch.watch,
     scoring.score,
     scoring.run,
     nightly.nightly,

@@ -23,11 +23,14 @@ from kunto.console import Watch
 from kunto.workspace import Workspace
 from models.choice import NOTHING, Choice, PlaySettings
 from models.registry import worded
+from models.scorecard import Scorecard
 from serving.arrived import with_events
 from serving.champions import Champions, load_champions
 from serving.company import told
 from serving.scoring import Scored, ScoringSettings, score
 from serving.store import Decision, Identity, Run, Store
+from training import backtest_report
+from training.backtest import Backtest, backtest
 from training.settings import TrainingSettings
 from training.tracking import GateError, Tracker, fingerprint
 from training.train import train
@@ -140,12 +143,41 @@ def train_models(
         )
 
 
+def backtest_models(
+    workspace: Workspace,
+    company: Company,
+    settings: TrainingSettings,
+    watch: Watch,
+    *,
+    horizon_given: bool,
+    step: int | None,
+    scorecards: Mapping[str, Scorecard],
+) -> tuple[Backtest, list[Path]]:
+    """Train and test along past dates; keep tables and pictures in the workspace and in MLflow, and register nothing."""
+    tracker = open_tracker(workspace, company, settings)
+    with _refusing():
+        found = backtest(
+            company.tables,
+            data_until=company.data_until,
+            settings=settings,
+            horizon_given=horizon_given,
+            step=step,
+            scorecards=scorecards,
+            stage=watch.stage,
+            progress=watch.advance,
+        )
+    paths = backtest_report.write(found, workspace.path / "backtest")
+    tags = {"config": workspace.config_version, "code": kunto.__version__, "data": company.data_version}
+    backtest_report.log(tracker.client, found, paths, tags=tags)
+    return found, paths
+
+
 def open_tracker(workspace: Workspace, company: Company | None = None, settings: TrainingSettings | None = None) -> Tracker:
     """MLflow's store and registry of the workspace."""
     workspace.require_writable()
     tags = {"config": workspace.config_version, "code": kunto.__version__}
     if company is not None:
-        tags |= {"data": company.data_version, "data_rows": company.fingerprint}
+        tags |= {"data": company.data_version, "data_rows": company.fingerprint, "data_until": company.data_until.isoformat()}
     params = settings.model_dump(mode="json", exclude={"booster"}) | settings.booster.model_dump() if settings else {}
     return Tracker(workspace.tracking_uri, workspace.artifacts_path, tags=tags, params=params)
 

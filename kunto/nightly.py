@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from features.contract import TABLES
-from kunto import jobs
+from kunto import jobs, watching
 from kunto.console import Watch
 from kunto.workspace import Workspace
 from models.health import BANDS
@@ -208,12 +208,29 @@ def _housekeeping(night: Night) -> dict[str, Any]:
     return {"deliveries": night.store.outbox.prune(now() - KEPT)}
 
 
-#: The steps after the data, in their order.
+def _watch(night: Night) -> dict[str, Any]:
+    """Watch the models that serve; train where that is due, if [watch] lets a night do it. The gates decide what serves."""
+    found = watching.watch_models(night.workspace, night.company, night.watch, months=1)
+    trained = []
+    if found.retraining.due and night.workspace.settings.watch.nightly == "train":
+        settings = night.workspace.settings.training
+        trained = jobs.train_models(night.workspace, night.company, settings, night.watch, horizon_given=False)
+    return {
+        "as_of": found.as_of and found.as_of.isoformat(),
+        "alarms": found.alarms,
+        "training_due": found.retraining.due and not trained,
+        "why": found.retraining.why,
+        "trained": [{name: record[name] for name in ("name", "version")} for record in trained],
+    }
+
+
+#: The steps after the data, in their order; the longest comes last.
 STEPS: Mapping[str, Callable[[Night], dict[str, Any]]] = {
     "score": _score,
     "plays": _plays,
     "drift": _drift,
     "housekeeping": _housekeeping,
+    "watch": _watch,
 }
 
 #: Step → what of it the report of a night repeats, for those who ask how the last one went.
@@ -222,6 +239,7 @@ _REPORTED = {
     "score": ("run_id", "accounts", "mean_p_churn", "base_rate"),
     "plays": ("due", "overdue"),
     "drift": ("bands",),
+    "watch": ("alarms", "training_due"),
 }
 
 

@@ -15,6 +15,7 @@ from models.choice import PlaySettings
 from models.segments import TierSettings
 from serving.settings import ServiceSettings
 from training.settings import TrainingSettings
+from training.watching import WatchSettings
 
 
 class Settings(BaseModel):
@@ -23,6 +24,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     training: TrainingSettings = TrainingSettings()
+    watch: WatchSettings = WatchSettings()
     plays: PlaySettings = PlaySettings()
     tiers: TierSettings = TierSettings()
     service: ServiceSettings = ServiceSettings()

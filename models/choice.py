@@ -32,10 +32,12 @@ class PlaySettings(Record):
 
     `margin` is a fraction of ARR, `hourly_cost` in `currency` per hour of work, `hours_per_account` the hours that cost as much
     as one account is worth where no money is known. `hold_out_off` names playbooks never held out, besides those that the
-    catalogue and the account itself exclude.
+    catalogue and the account itself exclude. `discount`, a fraction a year, is that of the expected lifetime value (domain.md
+    §4), which no choice looks at: it stands here because the margin does.
     """
 
     margin: float = Field(default=0.8, gt=0, le=1)
+    discount: float = Field(default=0.1, ge=0, lt=1)
     hourly_cost: float = Field(default=60.0, ge=0)
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "EUR"
     hours_per_account: float = Field(default=40.0, gt=0)

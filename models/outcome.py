@@ -5,7 +5,7 @@ Kept as text: LightGBM's own format or a linear model's JSON, and JSON for the r
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
@@ -13,13 +13,15 @@ import numpy as np
 import pandas as pd
 
 from models.booster import BoosterModel
-from models.calibration import Calibrator, Precision
-from models.hazard import CARRIED, STEP, STEP_COLUMNS, ahead, step_count, step_length
+from models.calibration import Calibration, Precision, calibrator_from
+from models.hazard import CARRIED, EXPOSURE, STEP, STEP_COLUMNS, ahead, step_count, step_length
 from models.labels import Event, Outcome
 from models.linear import LinearModel
 from models.matrix import FloatArray, Matrix, Table, positions, values_of
 
-_OF_STEPS = frozenset({STEP, *STEP_COLUMNS})
+#: What the fit adds to the features at T, and joins the base value of an explanation where it is no feature carried forward.
+_OF_STEPS = frozenset({STEP, EXPOSURE, *STEP_COLUMNS})
+_IN_BASE = (STEP, EXPOSURE)
 #: So many rows are stacked, each at every step, at a time: bounds memory.
 _ROWS_AT_ONCE = 2_000
 _SETTINGS, _BOOSTER, _LINEAR = "model.json", "booster.txt", "linear.json"
@@ -55,7 +57,7 @@ class OutcomeModel:
     outcome: Outcome
     horizon_days: int
     scorer: BoosterModel | LinearModel
-    calibrator: Calibrator
+    calibrator: Calibration
     precision: Precision
     base_rates: dict[int, float]
     mean_change: float = 0.0
@@ -76,15 +78,17 @@ class OutcomeModel:
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The features that a frame must have; others are ignored, in whatever order they stand."""
-        if self.outcome != "churn":
-            return self.scorer.columns
         own = (column for column in self.scorer.columns if column not in _OF_STEPS)
-        return tuple(dict.fromkeys((*own, *CARRIED)))
+        return tuple(dict.fromkeys((*own, *(CARRIED if self.outcome == "churn" else ()))))
 
     def margins(self, table: Table, steps: int) -> FloatArray:
-        """Margins (rows × steps) of churn's steps 0 … steps − 1."""
+        """Margins (rows × steps) of churn's steps 0 … steps − 1, if no new play is begun."""
         parts = [self.scorer.raw_score(block) for block in self._stepped(table, steps)]
         return np.concatenate(parts).reshape(len(table), steps)
+
+    def margin(self, table: Table) -> FloatArray:
+        """Margin (rows,) of contraction or expansion, if no new play is begun."""
+        return self.scorer.raw_score(self._direct(table))
 
     def survival(self, table: Table, steps: int | None = None) -> FloatArray:
         """S at the end of each step (rows × steps), never rising; ValueError for an outcome other than churn."""
@@ -103,7 +107,7 @@ class OutcomeModel:
         if self.outcome != "churn":
             if days != self.horizon_days:
                 raise ValueError(f"horizon_days must be {self.horizon_days}, for which {self.outcome} was trained, got {days}")
-            return self.calibrator(self.scorer.raw_score(self._given(table)))
+            return self.calibrator(self.margin(table))
         steps, rest = divmod(days, self.step_days)
         if rest or steps < 1:
             raise ValueError(f"horizon_days must be a multiple of {self.step_days}, got {days}")
@@ -116,23 +120,27 @@ class OutcomeModel:
         `margins`: those of churn's steps up to the horizon, or further, where they are known already.
         """
         if self.outcome != "churn":
-            given = self._given(table)
-            base = np.full(len(table), self.scorer.base_value)
-            return Explanation(base, self._as_given(table, self.scorer.addends(given)), self.scorer.raw_score(given))
-        steps, columns = self.horizon_days // self.step_days, self.scorer.columns
+            given = self._direct(table)
+            return self._explanation(table, self.scorer.addends(given), self.scorer.raw_score(given))
+        steps = self.horizon_days // self.step_days
         mean = np.concatenate([_mean_addends(self.scorer, block, steps) for block in self._stepped(table, steps)])
-        base = np.full(len(table), self.scorer.base_value)
-        if STEP in columns:
-            base += mean[:, columns.index(STEP)]
-        own = positions(columns, self._explained)
-        by_feature = np.where(own < 0, 0.0, mean.take(own, axis=1))  # 0: not read itself, only carried forward
-        for carried, feature in STEP_COLUMNS.items():
-            if carried in columns:
-                by_feature[:, self._explained.index(feature)] += mean[:, columns.index(carried)]
         known = self.margins(table, steps) if margins is None or margins.shape[1] < steps else margins
         # Over contiguous memory: in the same order, and so to the same bit, alone and in a batch.
-        raw = np.ascontiguousarray(known[:, :steps]).mean(axis=1)
-        return Explanation(base, self._as_given(table, by_feature), raw)
+        return self._explanation(table, mean, np.ascontiguousarray(known[:, :steps]).mean(axis=1))
+
+    def _explanation(self, table: Table, addends: FloatArray, raw_score: FloatArray) -> Explanation:
+        """What explains `raw_score`, out of the addends of all that the scorer reads (rows × its columns)."""
+        columns = self.scorer.columns
+        base = np.full(len(table), self.scorer.base_value)
+        for name in _IN_BASE:
+            if name in columns:
+                base += addends[:, columns.index(name)]
+        own = positions(columns, self._explained)
+        by_feature = np.where(own < 0, 0.0, addends.take(own, axis=1))  # 0: not read itself, only carried forward
+        for carried, feature in STEP_COLUMNS.items():
+            if carried in columns:
+                by_feature[:, self._explained.index(feature)] += addends[:, columns.index(carried)]
+        return Explanation(base, self._as_given(table, by_feature), raw_score)
 
     def _as_given(self, table: Table, contributions: FloatArray) -> Table:
         if isinstance(table, Matrix):
@@ -144,11 +152,20 @@ class OutcomeModel:
         """The features that contributions are given of."""
         columns = self.scorer.columns
         carried = (feature for name, feature in STEP_COLUMNS.items() if name in columns)
-        own = columns if self.outcome != "churn" else (name for name in columns if name not in _OF_STEPS)
+        own = (name for name in columns if name not in _OF_STEPS)
         return tuple(dict.fromkeys((*own, *carried)))
 
     def _given(self, table: Table) -> Matrix:
         return Matrix(self.inputs, values_of(table, self.inputs))
+
+    def _direct(self, table: Table) -> Matrix:
+        """What the scorer of contraction or expansion reads (rows × columns)."""
+        given, columns = self._given(table), self.scorer.columns
+        if EXPOSURE not in columns:
+            return given
+        values = given.values.take(positions(self.inputs, columns), axis=1)
+        values[:, columns.index(EXPOSURE)] = 0.0
+        return Matrix(columns, values)
 
     def _stepped(self, table: Table, steps: int) -> Iterator[Matrix]:
         """What the scorer reads of some rows at a time (rows · steps × columns), the steps of one row together."""
@@ -164,6 +181,8 @@ class OutcomeModel:
             for name, distance in zip(STEP_COLUMNS, distances, strict=True):
                 if name in columns:
                     cube[:, :, columns.index(name)] = ahead(distance, term, start)
+            if EXPOSURE in columns:
+                cube[:, :, columns.index(EXPOSURE)] = 0.0
             if STEP in columns:
                 cube[:, :, columns.index(STEP)] = np.minimum(np.arange(steps), self.steps_known - 1)
             yield Matrix(columns, stacked)
@@ -173,8 +192,8 @@ class OutcomeModel:
         numbers = {
             "outcome": self.outcome,
             "horizon_days": self.horizon_days,
-            "calibrator": asdict(self.calibrator),
-            "precision": asdict(self.precision),
+            "calibrator": self.calibrator.as_dict(),
+            "precision": self.precision.as_dict(),
             "base_rates": self.base_rates,
             "mean_change": self.mean_change,
             "steps_known": self.steps_known,
@@ -199,7 +218,7 @@ class OutcomeModel:
         precision = {name: tuple(values) for name, values in stored.pop("precision").items()}
         return cls(
             scorer=scorer,
-            calibrator=Calibrator(**stored.pop("calibrator")),
+            calibrator=calibrator_from(stored.pop("calibrator")),
             precision=Precision(**precision),
             base_rates={int(days): rate for days, rate in stored.pop("base_rates").items()},
             product_features=tuple(stored.pop("product_features")),

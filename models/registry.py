@@ -6,6 +6,10 @@ from collections.abc import Mapping
 CHAMPION = "champion"
 #: The version that `champion` pointed at before, so that a rollback is one step.
 PREVIOUS = "previous"
+#: The newest version that its own gate lets serve, and that does not serve (yet).
+CHALLENGER = "challenger"
+#: Where a version keeps the fit that serves, and the one that was tested: fitted before the test, and never shown a row of it.
+SERVING_FILES, TESTED_FILES = "outcome", "tested"
 #: The experiment of every training run.
 EXPERIMENT = "kunto"
 _NOTHING = "health score"

@@ -18,10 +18,9 @@ from models.playbooks import load
 from models.segments import TierSettings, stages, tiers
 from models.sentences import Language
 from serving.champions import Champions
-from serving.outlook import Instants, Outlook, days_to, outlook
+from serving.outlook import NO_STAKES, Instants, Outlook, days_to, or_none, outlook
 
 BoolArray = npt.NDArray[np.bool_]
-MONTHS = 12
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ def assess(
     if whole:
         marks = RiskMarks.of(ahead.p_churn[~accounts.leaving].tolist()) if ahead else None
     disagrees = _disagreement(scores, ahead, accounts.leaving, marks)
-    records = _records(accounts, scores, ahead, explained, disagrees, settings.tiers, versions)
+    records = _records(accounts, scores, ahead, explained, disagrees, settings, versions)
     choices = _choices(accounts, ahead, records, champions.churn_base_rate, settings)
     for record, choice in zip(records, choices, strict=True):
         record["play"] = _play(choice, settings.language)
@@ -135,16 +134,15 @@ def _records(
     ahead: Outlook | None,
     explained: list[dict[str, Any]],
     disagrees: list[bool],
-    limits: TierSettings,
+    settings: ScoringSettings,
     versions: Mapping[str, str | None],
 ) -> list[dict[str, Any]]:
     """The records, but for the play, which is chosen by what they hold."""
-    tier = tiers(accounts.arr, limits).tolist()
+    tier = tiers(accounts.arr, settings.tiers).tolist()
     goals, tenure = accounts.column("goals_reached_share"), accounts.column("tenure_days")
     stage = stages(tenure, accounts.leaving, goals, scores.band).tolist()
-    arr, as_of = _or_none(accounts.arr), accounts.as_of.isoformat()
-    at_stake = _or_none(ahead.arr_at_risk(accounts.arr)) if ahead else []
-    non_renewal = _or_none(ahead.p_non_renewal()) if ahead else []
+    arr, as_of = or_none(accounts.arr), accounts.as_of.isoformat()
+    stakes = ahead.stakes(accounts.arr, settings.plays) if ahead else []
     renewals, notices = _dates(accounts.renewal_at), _dates(accounts.notice_by)
     predictions = ahead.records() if ahead else []
     measured = _health(scores, accounts.health_before)
@@ -153,6 +151,7 @@ def _records(
         leaving = bool(accounts.leaving[row])
         # Those whose notice stands are listed, not predicted.
         predicted = ahead if not leaving else None
+        at_stake = stakes[row] if predicted else NO_STAKES
         records.append(
             {
                 "account_id": account_id,
@@ -167,12 +166,9 @@ def _records(
                 "reasons": explained[row],
                 "play": None,
                 "arr": arr[row],
-                "arr_at_risk": at_stake[row] if predicted else None,
-                "renewal": {
-                    "date": renewals[row],
-                    "notice_by": notices[row],
-                    "probability": non_renewal[row] if predicted else None,
-                },
+                "arr_at_risk": at_stake["arr_at_risk"],
+                "expected_lifetime_value": at_stake["expected_lifetime_value"],
+                "renewal": {"date": renewals[row], "notice_by": notices[row], **at_stake["renewal"]},
                 "contacts": accounts.contacts.get(account_id, []) if account_id is not None else [],
                 "disagreement": disagrees[row],
                 "leaving": leaving,
@@ -207,7 +203,7 @@ def _choices(
     playbooks = load()
     p_churn = ahead.p_churn.tolist() if ahead else [base_rate or 0.0] * len(records)
     p_expansion = ahead.at("expansion").tolist() if ahead else [None] * len(records)
-    days_to_renewal = _or_none(accounts.column("days_to_renewal"))
+    days_to_renewal = or_none(accounts.column("days_to_renewal"))
     choices = []
     for row, record in enumerate(records):
         arr, leaving = record["arr"], record["leaving"]
@@ -279,10 +275,6 @@ def _disagreement(scores: health.HealthScores, ahead: Outlook | None, leaving: B
     high, low = ahead.p_churn >= marks.top, ahead.p_churn < marks.middle
     disagrees: BoolArray = ~leaving & (((scores.band == "healthy") & high) | ((scores.band == "critical") & low))
     return disagrees.tolist()
-
-
-def _or_none(values: FloatArray) -> list[float | None]:
-    return [None if value != value else value for value in values.tolist()]
 
 
 def _dates(instants: Instants) -> list[str | None]:

@@ -15,7 +15,8 @@ from models.matrix import FloatArray, Matrix
 from models.registry import worded
 from models.scorecard import default_scorecard
 from models.sentences import LANGUAGES, Language
-from serving.assessment import MONTHS, Accounts, Assessment, RiskMarks, ScoringSettings, assess, product_features
+from models.stakes import YEAR_MONTHS
+from serving.assessment import Accounts, Assessment, RiskMarks, ScoringSettings, assess, product_features
 from serving.champions import Champions
 from serving.live_rows import Features, RowError, RowReader
 from serving.outlook import Instants
@@ -139,7 +140,7 @@ class LiveScorer:
             features,
             Connected(self._tables, ~np.isnan(values) @ self._source_of),
             noticed & self._settings.notice_is_leaving,
-            mrr * MONTHS,
+            mrr * YEAR_MONTHS,
             _after(as_of, renewal),
             _after(as_of, notice),
             names=[None] * rows,
@@ -164,6 +165,7 @@ class LiveScorer:
             "health_score": _minus(after["health"]["score"], before["health"]["score"]),
             "predictions": predictions,
             "arr_at_risk": _minus(after["arr_at_risk"], before["arr_at_risk"]),
+            "expected_lifetime_value": _minus(after["expected_lifetime_value"], before["expected_lifetime_value"]),
             "drivers": sorted(drivers, key=lambda each: (-abs(each["change"]), each["driver"])),
             "play": {
                 "before": before["play"]["name"],

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.choice import PlaySettings
 from models.hazard import CURVE_DAYS, step_count
 from models.matrix import FloatArray, Matrix
 from models.outcome import Explanation, OutcomeModel
-from models.stakes import arr_at_risk, four_states, survival_at
+from models.stakes import Estimate, Movement, arr_at_risk, expected_arr, four_states, lifetime_value, p_non_renewal
 from serving.champions import Champion, Champions
 
 Instants = npt.NDArray[np.datetime64]
@@ -50,8 +51,8 @@ class Prediction:
 class Outlook:
     """Everything that the models say of the accounts of one snapshot, in its order.
 
-    `p_contracted` (accounts,) is given that the account stays, and `mean_fall` is the mean share of MRR lost then, both of the
-    model of 180 days (or the nearest). `mean_rise` is that of the expansion model which `at("expansion")` reads.
+    `fall` and `rise` are how accounts that stay move, by the models of 180 days (or the nearest); `mean_rise` is that of the
+    expansion model which `at("expansion")` reads.
     """
 
     churn: Champion
@@ -59,8 +60,8 @@ class Outlook:
     survival: FloatArray
     renewal_days: FloatArray
     explanation: Explanation
-    p_contracted: FloatArray
-    mean_fall: float
+    fall: Movement
+    rise: Movement
     mean_rise: float
 
     @property
@@ -84,15 +85,35 @@ class Outlook:
         step = self.churn.model.step_days
         return [{"days": (k + 1) * step, "survival": value} for k, value in enumerate(self.survival[row].tolist())]
 
-    def p_non_renewal(self) -> FloatArray:
-        """1 − S at the end of the step of the next renewal; NaN past 360 days or without a renewal."""
-        within = np.where(self.renewal_days <= CURVE_DAYS, self.renewal_days, np.nan)
-        return 1.0 - survival_at(self.survival, within, self.churn.model.step_days)
+    def stakes(self, arr: FloatArray, settings: PlaySettings) -> list[dict[str, Any]]:
+        """What is at stake of each account, as its record tells it; None where it is not known. `arr` (accounts,): NaN likewise.
 
-    def arr_at_risk(self, arr: FloatArray) -> FloatArray:
-        """ARR that may be lost by the next renewal, or within 12 months."""
-        step_days = self.churn.model.step_days
-        return arr_at_risk(arr, self.survival, step_days, self.renewal_days, self.p_contracted, self.mean_fall)
+        P(non-renewal), and the ARR expected then, are read at the end of the renewal's step, and not known past 360 days.
+        """
+        step_days, days = self.churn.model.step_days, self.renewal_days
+        leaves = p_non_renewal(self.survival, np.where(days <= CURVE_DAYS, days, np.nan), step_days)
+        low, high = self.churn.model.precision.interval(leaves)
+        renewing = expected_arr(arr, Estimate(1.0 - leaves, 1.0 - high, 1.0 - low), days, self.rise, self.fall)
+        risk = arr_at_risk(arr, self.survival, step_days, days, self.fall.chance.value, self.fall.mean_change)
+        moves = {"rise": self.rise, "fall": self.fall}
+        worth = lifetime_value(arr, self.survival, step_days, **moves, margin=settings.margin, discount=settings.discount)
+        columns = (risk, worth, leaves, renewing.value, renewing.low, renewing.high)
+        return [_stakes(*account) for account in zip(*map(or_none, columns), strict=True)]
+
+
+def _stakes(at_risk: float | None, worth: float | None, leaves: float | None, *renewing: float | None) -> dict[str, Any]:
+    expected, low, high = renewing
+    renewal = {"probability": leaves, "expected_arr": expected, "expected_arr_low": low, "expected_arr_high": high}
+    return {"arr_at_risk": at_risk, "expected_lifetime_value": worth, "renewal": renewal}
+
+
+def or_none(values: FloatArray) -> list[float | None]:
+    """The values of a column, None where it is not known (NaN)."""
+    return [None if value != value else value for value in values.tolist()]
+
+
+#: What is at stake where nothing is predicted.
+NO_STAKES: Mapping[str, Any] = _stakes(*[None] * 6)
 
 
 def outlook(champions: Champions, features: Matrix, renewal_days: FloatArray) -> Outlook | None:
@@ -111,17 +132,17 @@ def outlook(champions: Champions, features: Matrix, renewal_days: FloatArray) ->
     predictions = _predictions("churn", horizons, 1.0 - survival[:, [asked[days] - 1 for days in horizons]], model)
     staying = {key: champion.model.probability(features) for key, champion in champions.models.items() if key[0] != "churn"}
     predictions += _moves(champions, staying, {p.horizon_days: p.probability for p in predictions}, len(features))
-    fall = champions.given_staying("contraction", REVENUE_HORIZON)
-    rise = next((champions.models["expansion", p.horizon_days] for p in predictions if p.outcome == "expansion"), None)
+    fall, rise = _movements(champions, staying, len(features))
+    expands = next((champions.models["expansion", p.horizon_days] for p in predictions if p.outcome == "expansion"), None)
     return Outlook(
         churn,
         tuple(predictions),
         survival,
         renewal_days,
         model.explain(features, margins),
-        next((staying[key] for key, champion in champions.models.items() if champion is fall), np.zeros(len(features))),
-        fall.model.mean_change if fall else 0.0,
-        rise.model.mean_change if rise else 0.0,
+        fall,
+        rise,
+        expands.model.mean_change if expands else 0.0,
     )
 
 
@@ -141,6 +162,22 @@ def _moves(
             if champion := champions.models.get((outcome, days)):
                 found += _predictions(outcome, [days], p[:, None], champion.model)
     return found
+
+
+def _movements(champions: Champions, staying: Mapping[tuple[str, int], FloatArray], rows: int) -> tuple[Movement, ...]:
+    """How accounts that stay contract and expand by 180 days, or by the nearest horizon that serves; where none does, not at all.
+
+    `staying` as in `_moves`.
+    """
+    serving = [champions.given_staying(outcome, REVENUE_HORIZON) for outcome in _STAYING]
+    nobody = np.zeros(rows)
+    raw = [staying[each.model.outcome, each.model.horizon_days] if each else nobody for each in serving]
+    return tuple(
+        Movement(Estimate(p, *each.model.precision.interval(p)), each.model.mean_change, each.model.horizon_days)
+        if each
+        else Movement.none(rows, REVENUE_HORIZON)
+        for each, p in zip(serving, four_states(nobody, *raw), strict=True)
+    )
 
 
 def _predictions(outcome: str, horizons: Sequence[int], p: FloatArray, model: OutcomeModel) -> list[Prediction]:

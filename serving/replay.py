@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from models.choice import PlaySettings
 from models.matrix import Matrix
 from models.registry import versions
+from models.stakes import YEAR_MONTHS
 from serving.champions import Champions, load_versions
-from serving.outlook import outlook
+from serving.outlook import Outlook, outlook
 from serving.store import Score, Store, StoreError
 from serving.store.inputs import ScoreInputs
 from serving.store.instants import utc
@@ -49,11 +51,24 @@ def replay(
 
 def predictions(champions: Champions, kept: ScoreInputs) -> list[dict[str, Any]] | None:
     """Return what these models say of what was kept; None where no churn model is among them."""
+    ahead = _ahead(champions, kept)
+    return None if ahead is None else ahead.records()[0]
+
+
+def stakes(champions: Champions, kept: ScoreInputs, settings: PlaySettings) -> dict[str, Any] | None:
+    """Return what these models say is at stake, as the record has it (`Outlook.stakes`); None as in `predictions`.
+
+    `settings` are those of the configuration that the score names: margin and discount are no part of what was kept.
+    """
+    ahead, mrr = _ahead(champions, kept), kept.facts["mrr"]
+    return None if ahead is None else ahead.stakes(np.array([np.nan if mrr is None else mrr * YEAR_MONTHS]), settings)[0]
+
+
+def _ahead(champions: Champions, kept: ScoreInputs) -> Outlook | None:
     values = np.array([list(kept.features.values())], dtype=np.float64)  # None becomes NaN
     renewal_at = kept.facts["renewal_at"]
     renewal_days = np.array([np.nan if renewal_at is None else (utc(renewal_at) - kept.as_of) / _DAY])
-    ahead = outlook(champions, Matrix(tuple(kept.features), values), renewal_days)
-    return None if ahead is None else ahead.records()[0]
+    return outlook(champions, Matrix(tuple(kept.features), values), renewal_days)
 
 
 def _score(store: Store, account_id: str, kept: ScoreInputs) -> Score:

@@ -12,7 +12,8 @@ from features.builder import Snapshot, snapshot
 from models import health
 from models.choice import Choice
 from models.matrix import Matrix
-from serving.assessment import MONTHS, Accounts, RiskMarks, ScoringSettings, assess, product_features
+from models.stakes import YEAR_MONTHS
+from serving.assessment import Accounts, RiskMarks, ScoringSettings, assess, product_features
 from serving.champions import Champions
 from serving.people import contacts, identities, observed
 
@@ -64,7 +65,7 @@ def score(
         Matrix.of(now.features),
         connected,
         facts["leaving"].to_numpy(dtype=np.bool_) & settings.notice_is_leaving,
-        facts["mrr"].to_numpy(dtype=np.float64) * MONTHS,
+        facts["mrr"].to_numpy(dtype=np.float64) * YEAR_MONTHS,
         facts["renewal_at"].to_numpy("datetime64[us]"),
         facts["notice_by"].to_numpy("datetime64[us]"),
         names=who["name"].astype(str).tolist(),

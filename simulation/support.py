@@ -25,7 +25,7 @@ def satisfaction(history: History, rng: np.random.Generator) -> np.ndarray:
     pulls = {
         "support_trouble": 2.0,
         "value_not_reached": 1.1,
-        "price_increase": 0.9,
+        "price_increase": 1.3,
         "failed_onboarding": 0.9,
         "usage_decline": 0.5,
         "champion_left": 0.3,
@@ -122,7 +122,7 @@ def observations(history: History, contracts: Contracts, rng: np.random.Generato
     full = contracts.users / contracts.seats > 0.8
     worry = np.maximum.reduce([signals[name] for name in ("usage_decline", "support_trouble", "champion_left")])
     rates = {
-        "complaint": 0.004 + 0.06 * signals["support_trouble"] + 0.06 * signals["price_increase"],
+        "complaint": 0.004 + 0.06 * signals["support_trouble"] + 0.15 * signals["price_increase"],
         "feature_request": 0.014 + 0.02 * signals["value_not_reached"],
         "praise": 0.008 * np.exp(0.8 * mood),
         "risk": 0.002 + 0.03 * worry,

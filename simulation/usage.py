@@ -73,7 +73,7 @@ def _activity(history: History, contracts: Contracts, rng: np.random.Generator) 
     shape = (len(population), clock.weeks)
     drift = rng.normal(0, 0.028, shape).cumsum(axis=1)
     drift -= np.linspace(0, 1, clock.weeks)[None, :] * drift[:, -1:]
-    dips = (rng.random(shape) < 0.007) * rng.uniform(0.2, 0.9, shape)
+    dips = (rng.random(shape) < 0.004) * rng.uniform(0.2, 0.9, shape)
     dips[:, 1:] = np.maximum(dips[:, 1:], dips[:, :-1])
     settling = np.clip((np.arange(clock.weeks)[None, :] * 7 - population.created[:, None]) / 50, 0.25, 1)
     full = contracts.seats

@@ -96,11 +96,11 @@ STATED_REASON = {
     CAUSELESS: "other",
 }
 
-#: Yearly terms: most decide in this many days up to the notice deadline, at this pace; some tell us long before, at that one
+#: Yearly terms: most decide in this many days up to the notice deadline, at this pace; few tell us long before, at that one
 #: (a monthly term's pace is 1 all the time).
 DECISION_DAYS = 45
-DECISION_PACE = 2.0
-EARLY_PACE = 0.12
+DECISION_PACE = 2.7
+EARLY_PACE = 0.025
 #: Days after which a new account may leave, and the ages between which its onboarding can fail.
 SETTLING_DAYS = 20
 ONBOARDING_AGES = (7, 40)

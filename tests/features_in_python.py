@@ -45,11 +45,11 @@ def expected(history: dict[str, Rows], account: str, at: datetime) -> Found:
     return {
         **found,
         **usage(seen["usage"], tenure, at),
-        **tickets(seen["tickets"], at),
+        **tickets(seen["tickets"], tenure, at),
         **observations(seen["observations"], at),
         **surveys(seen["surveys"], at),
         **outcomes(seen["outcomes"], at),
-        **relations(seen["touchpoints"], seen["contacts"], at),
+        **relations(seen["touchpoints"], seen["contacts"], tenure, at),
         **invoices(seen["invoices"], mrr, at),
         **offers(seen["offers"], at),
         **costs(seen["costs"], mrr, at),
@@ -97,12 +97,13 @@ def subscriptions(rows: Rows, at: datetime) -> Found:
     ago = at - 90 * DAY
     ran = [row for row in rows if row["started_at"] < ago and (row["ended_at"] is None or row["ended_at"] >= ago)]
     mrr = sum(row["mrr"] for row in running)
-    rises = [0.0]
+    rises: dict[datetime, float] = {}
     for line in {(row["subscription_id"], row["product"]) for row in rows}:
         own = sorted((r for r in rows if (r["subscription_id"], r["product"]) == line), key=lambda r: r["started_at"])
         for earlier, later in pairwise(own):
-            if later["started_at"] >= at - 180 * DAY and earlier["seats"] and later["seats"] and earlier["mrr"]:
-                rises.append(later["mrr"] / later["seats"] / (earlier["mrr"] / earlier["seats"]) - 1)
+            if earlier["seats"] and later["seats"] and earlier["mrr"]:
+                rise = later["mrr"] / later["seats"] / (earlier["mrr"] / earlier["seats"]) - 1
+                rises[later["started_at"]] = max(rises.get(later["started_at"], rise), rise)
     passed = {
         row["renewal_at"]
         for row in rows
@@ -116,7 +117,9 @@ def subscriptions(rows: Rows, at: datetime) -> Found:
         "mrr": mrr,
         "mrr_change_90d": share(mrr, sum(row["mrr"] for row in ran)) - 1,
         "tenure_days": days(at - min(row["started_at"] for row in rows)) if rows else math.nan,
-        "price_rise_max_180d": max(rises),
+        "price_rise_max_180d": max([0.0, *(rise for day, rise in rises.items() if day >= at - 180 * DAY)]),
+        "price_rise_max_365d": max([0.0, *(rise for day, rise in rises.items() if day >= at - 365 * DAY)]),
+        "days_since_price_rise": min([days(at - day) for day, rise in rises.items() if rise >= 0.05], default=math.nan),
         "renewals_passed": len(passed),
         "days_to_renewal": days(min(row["renewal_at"] for row in ahead) - at) if ahead else math.nan,
         "notice_deadline_within_90d": float(at <= min(deadlines) <= at + 90 * DAY) if ahead else math.nan,
@@ -137,6 +140,9 @@ def usage(rows: Rows, tenure: float, at: datetime) -> Found:
             return math.nan
         return math.log((events(length) + 1) / (events(longest, length) * length / there + 1))
 
+    months = [events(30, 30 * month) for month in range(12)]
+    best = max(months[1:])
+    low = [events < 0.6 * best for events in months]
     recent = within(rows, "occurred_at", at, 30)
     users = {row["user_id"] for row in recent} - {None}
     active = {(at - row["occurred_at"] - TICK) // DAY for row in rows}
@@ -149,6 +155,9 @@ def usage(rows: Rows, tenure: float, at: datetime) -> Found:
         "events_trend_7d": against(7, 23),
         "events_trend_30d_of_210d": against(30, 180),
         "events_trend_90d_of_365d": against(90, 275),
+        "events_30d_of_best_month": share(months[0], best),
+        "low_use_months": (low.index(False) if False in low else 12) if best else math.nan,
+        "cancellation_page_visits_90d": 0,
         "active_users_30d": max(len(users), *(row["users"] or 0 for row in recent), 0),
         "active_days_30d": sum(day in active for day in range(30)),
         "active_weeks_90d": sum(any(day in active for day in range(7 * week, 7 * week + 7)) for week in range(13)),
@@ -159,7 +168,16 @@ def usage(rows: Rows, tenure: float, at: datetime) -> Found:
     }
 
 
-def tickets(rows: Rows, at: datetime) -> Found:
+def against(at: datetime, tenure: float, rows: Rows, column: str, length: int = 30, longest: int = 180) -> float:
+    """The last days against as many of those before; unknown without as many before."""
+    there = min(tenure - length, longest)
+    if math.isnan(tenure) or there < length:
+        return math.nan
+    now, before = len(within(rows, column, at, length)), len(within(rows, column, at, longest, length))
+    return math.log((now + 1) / (before * length / there + 1))
+
+
+def tickets(rows: Rows, tenure: float, at: datetime) -> Found:
     """Load, speed, trouble and mood."""
 
     def hours(skip: int = 0) -> float:
@@ -174,6 +192,8 @@ def tickets(rows: Rows, at: datetime) -> Found:
         **{f"tickets_{length}d": len(within(rows, "opened_at", at, length)) for length in (7, 30, 90, 365)},
         **{f"reopened_{length}d": len(within(rows, "reopened_at", at, length)) for length in (90, 365)},
         **{f"escalated_{length}d": len(within(rows, "escalated_at", at, length)) for length in (30, 90, 365)},
+        "tickets_trend_30d_of_210d": against(at, tenure, rows, "opened_at"),
+        "days_since_escalation": since_last(rows, "escalated_at", at),
         "open_tickets": sum(
             row["resolved_at"] is None or (row["reopened_at"] is not None and row["reopened_at"] > row["resolved_at"])
             for row in rows
@@ -245,10 +265,14 @@ def outcomes(rows: Rows, at: datetime) -> Found:
         "goal_progress_mean": mean(progress(within(rows, "measured_at", at, 365))),
         "goal_progress_change_90d": mean(now) - mean(before),
         "goal_progress_lowest": min(progress(standing), default=math.nan),
+        "goal_progress_latest": mean(progress(standing)),
+        "goal_progress_of_best": share(
+            mean(progress(standing)), max(progress(within(rows, "measured_at", at, 365)), default=math.nan)
+        ),
     }
 
 
-def relations(touches: Rows, contacts: Rows, at: datetime) -> Found:
+def relations(touches: Rows, contacts: Rows, tenure: float, at: datetime) -> Found:
     """Who answers, who was met, who is known and who has left."""
     now = [row for row in contacts if row["valid_to"] is None and row["role"] is not None]
     role = {row["contact_id"]: row["role"] for row in sorted(now, key=lambda row: row["valid_from"])}
@@ -269,7 +293,19 @@ def relations(touches: Rows, contacts: Rows, at: datetime) -> Found:
         named = [role[row["contact_id"]] for row in of(touches, length) if row["contact_id"] in role]
         return mean([held in DECIDERS for held in named])
 
+    took_part = [
+        row for row in touches if row["direction"] == "in" or row["responded_at"] is not None or row["kind"] in ("meeting", "qbr")
+    ]
+    named = [row for row in touches if row["contact_id"] in role]
+    decided = [row["occurred_at"] for row in named if role[row["contact_id"]] in DECIDERS]
     return {
+        "contact_share_30d": share(len(of(took_part, 30)), len(of(touches, 30))),
+        "contact_share_60d": share(len(of(took_part, 60)), len(of(touches, 60))),
+        "contacts_60d": len(of(took_part, 60)),
+        "contacts_trend_30d_of_365d": against(at, tenure, took_part, "occurred_at", 30, 335),
+        "days_since_contact": since_last(took_part, "occurred_at", at),
+        "decision_maker_share_60d": decider_share(60),
+        "touchpoints_since_decision_maker": sum(row["occurred_at"] > max(decided) for row in named) if decided else len(named),
         "meetings_30d": len(of(meetings, 30)),
         "decision_maker_share_30d": decider_share(30),
         "decision_maker_share_90d": decider_share(90),
@@ -308,6 +344,7 @@ def invoices(rows: Rows, mrr: float, at: datetime) -> Found:
         "overdue_over_30_days": sum(row["due_at"] < at - 30 * DAY for row in overdue),
         "overdue_over_60_days": sum(row["due_at"] < at - 60 * DAY for row in overdue),
         "overdue_days_max": max([0.0, *(days(at - row["due_at"]) for row in overdue)]),
+        "days_since_payment": since_last(rows, "paid_at", at),
         "overdue_share_of_mrr": share(sum(row["amount"] for row in overdue), mrr),
         "late_days_mean_365d": late(365),
         "late_days_change_90d": late(90) - late(365),

@@ -26,7 +26,7 @@ BASELINES = {"health_score", "logistic", "recency", "tenure_calendar"}
 STATES = {"too_few", "no_signal", "signal_no_gain", "pass"}
 ACCOUNT = {
     *("account_id", "name", "csm", "tier", "stage", "as_of", "health", "predictions", "curve", "reasons", "play", "arr"),
-    *("arr_at_risk", "renewal", "contacts", "disagreement", "leaving", "versions"),
+    *("arr_at_risk", "expected_lifetime_value", "renewal", "contacts", "disagreement", "leaving", "versions"),
 }
 
 
@@ -114,7 +114,7 @@ def test_features_of_an_instant_and_monthly(demo: Any, kunto: Any) -> None:
 
 def test_models_lists_every_version(demo: Any, kunto: Any) -> None:
     listed = kunto("models", "-w", demo.path, "--json")
-    assert [row.keys() for row in listed.json] == [{"name", "version", "gate", "auc", "aliases", "created"}] * 3
+    assert [row.keys() for row in listed.json] == [{"name", "version", "gate", "challenge", "auc", "aliases", "created"}] * 3
     states = {record["name"]: record["gate"]["state"] for record in demo.ran["train"]}
     assert {row["name"]: row["gate"] for row in listed.json} == states
     printed = kunto("models", "-w", demo.path)

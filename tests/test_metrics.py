@@ -9,19 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 from scipy.special import expit, logit
 from scipy.stats import beta as beta_law
 from sklearn import metrics as reference
 from sklearn.linear_model import LogisticRegression
 
-from training import metrics
+from training import metrics, profit, ranking
 from training.intervals import bootstrap, percentile_interval
+from training.ranking import CLIP, RankedRows, Ranking
 
 GOLDEN = Path(__file__).resolve().parents[1].parent / "shared" / "golden" / "ranking_metrics.json"
-KEYS = [
-    *("rows", "accounts", "positives", "base_rate", "auc", "auc_low", "auc_high", "average_precision"),
-    *("lift_top_decile", "log_loss", "brier", "ece", "calibration_slope", "empc"),
-]
 
 # Sixty-fourths: many ties, and sums and squares without rounding.
 row = st.tuples(st.integers(0, 1), st.integers(0, 64))
@@ -77,7 +75,7 @@ def test_figures_agree_with_scikit_learn(table: tuple[np.ndarray, np.ndarray]) -
     assert metrics.auc(y, p) == pytest.approx(reference.roc_auc_score(y, p))
     assert metrics.average_precision(y, p) == pytest.approx(reference.average_precision_score(y, p))
     assert metrics.brier(y, p) == pytest.approx(reference.brier_score_loss(y, p))
-    inside = np.clip(p, metrics.CLIP, 1 - metrics.CLIP)
+    inside = np.clip(p, CLIP, 1 - CLIP)
     assert metrics.log_loss(y, p) == pytest.approx(reference.log_loss(y, inside))
 
 
@@ -124,10 +122,25 @@ def test_ece_bins_have_equal_mass() -> None:
 
 def test_calibration_slope_is_that_of_the_unpenalised_regression() -> None:
     y, p, _ = company()
-    x = logit(np.clip(p**2, metrics.CLIP, None)).reshape(-1, 1)
+    x = logit(np.clip(p**2, CLIP, None)).reshape(-1, 1)
     expected = LogisticRegression(C=1e9, tol=1e-9, max_iter=1000).fit(x, y).coef_[0, 0]
     assert metrics.calibration_slope(y, p**2) == pytest.approx(expected, rel=1e-4)
     assert metrics.calibration_slope(y, expit(2 * logit(p))) == pytest.approx(metrics.calibration_slope(y, p) / 2)
+
+
+@law
+@given(mixed_tables)
+def test_calibration_slope_makes_the_likelihood_largest(table: tuple[np.ndarray, np.ndarray]) -> None:
+    y, p = table
+    slope, x = metrics.calibration_slope(y, p), logit(np.clip(p, CLIP, 1 - CLIP))
+    if np.isnan(slope):
+        up, down = x[y == 1], x[y == 0]
+        assert up.min() >= down.max() or down.min() >= up.max()
+        return
+    # At the best line the errors sum to nought, and to nought against x; the intercept is what makes the first so.
+    low, high = -40 - abs(slope) * 14, 40 + abs(slope) * 14
+    intercept = brentq(lambda a: (expit(a + slope * x) - y).sum(), low, high, xtol=1e-13)
+    assert (expit(intercept + slope * x) - y) @ x == pytest.approx(0, abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -183,30 +196,68 @@ def test_empc_contacts_nobody_where_nobody_leaves() -> None:
 
 
 @law
-@given(tables, st.randoms(use_true_random=False))
-def test_no_figure_depends_on_the_order_of_rows(table: tuple[np.ndarray, np.ndarray], random: Any) -> None:
-    y, p = table
-    accounts = np.arange(len(y)) // 3
-    order = list(range(len(y)))
-    random.shuffle(order)
-    shuffled = metrics.evaluate(y[order], p[order], accounts[order], draws=20, seed=3)
-    assert shuffled == metrics.evaluate(y, p, accounts, draws=20, seed=3)
-
-
-@law
-@given(mixed_tables, st.integers(0, 5))
+@given(tables, st.integers(0, 5))
 def test_weights_equal_rows_repeated(table: tuple[np.ndarray, np.ndarray], seed: int) -> None:
     y, p = table
+    value = np.random.default_rng(seed).exponential(100, len(y))
     accounts = np.arange(len(y)) // 2
-    weighted = metrics.weighted_auc(y, p)
-    for weights in bootstrap(np.copy, accounts, len(y), draws=5, seed=seed):
+    weighted = RankedRows(y.astype(float), p, value)
+    for weights in bootstrap(np.copy, accounts, len(y), draws=3, seed=seed):
         assert weights[::2].sum() == accounts[-1] + 1  # as many accounts drawn as there are
         assert (weights[accounts == accounts[0]] == weights[0]).all()
         drawn = np.repeat(np.arange(len(y)), weights.astype(int))
-        if 0 < y[drawn].mean() < 1:
-            assert weighted(weights) == pytest.approx(reference.roc_auc_score(y[drawn], p[drawn]))
-        else:
-            assert np.isnan(weighted(weights))
+        assert figures_of(weighted.ranking(weights)) == pytest.approx(
+            plain_figures(y[drawn], p[drawn], value[drawn]), nan_ok=True
+        )
+
+
+@law
+@given(tables, st.integers(0, 5))
+def test_a_weight_of_one_for_all_changes_nothing(table: tuple[np.ndarray, np.ndarray], seed: int) -> None:
+    y, p = table
+    value = np.random.default_rng(seed).exponential(100, len(y))
+    rows = RankedRows(y.astype(float), p, value)
+    assert figures_of(rows.ranking(np.ones(len(y)))) == pytest.approx(plain_figures(y, p, value), nan_ok=True)
+
+
+def figures_of(table: Ranking) -> dict[str, float]:
+    stakes = profit.by_value(table, profit.BY_VALUE)
+    return {name: figure(table) for name, figure in metrics.BY_LABEL.items()} | {
+        "empc": profit.expected_maximum(profit.per_head(table), profit.PER_HEAD)[0],
+        "empc_by_value": profit.expected_maximum(stakes, profit.BY_VALUE)[0],
+        "target_all": profit.target_all(stakes, profit.BY_VALUE),
+        "arr_caught": ranking.arr_caught_top_decile(table),
+    }
+
+
+def plain_figures(y: np.ndarray, p: np.ndarray, value: np.ndarray) -> dict[str, float]:
+    """The figures from the rows themselves."""
+    terms = profit.BY_VALUE
+    worth = terms.margin * value
+    everybody = (terms.accepted * (1 - terms.delta) * y - terms.delta * (1 - y)) * worth - terms.f
+    return {
+        "base_rate": y.mean(),
+        "auc": metrics.auc(y, p),
+        "average_precision": metrics.average_precision(y, p),
+        "lift_top_decile": metrics.top_decile_lift(y, p),
+        "log_loss": metrics.log_loss(y, p),
+        "brier": metrics.brier(y, p),
+        "ece": metrics.ece(y, p),
+        "calibration_slope": metrics.calibration_slope(y, p),
+        "empc": metrics.empc(y, p)[0],
+        "empc_by_value": metrics.empc_by_value(y, p, worth, terms.delta, terms.f)[0],
+        "target_all": everybody.mean(),
+        "arr_caught": arr_caught(y, p, value),
+    }
+
+
+def arr_caught(y: np.ndarray, p: np.ndarray, value: np.ndarray) -> float:
+    """Share of the money on positives in the highest tenth, a row tied at its border counted by the share of its tie inside."""
+    top = -(-len(y) // 10)
+    border = np.sort(p)[-top]
+    inside = np.where(p > border, 1.0, 0.0)
+    inside[p == border] = (top - inside.sum()) / (p == border).sum()
+    return float(inside @ (value * y) / (value @ y)) if y.any() else float("nan")
 
 
 def test_bootstrap_spreads_like_explicit_resampling_of_accounts() -> None:
@@ -229,37 +280,6 @@ def test_nps_counts_promoters_from_9_and_detractors_to_6(answer: int, score: flo
 def test_percentile_interval_leaves_undefined_draws_out() -> None:
     assert percentile_interval(np.array([np.nan, 1.0, 1.0])) == (1.0, 1.0)
     assert np.isnan(percentile_interval(np.array([np.nan]))).all()
-
-
-def test_evaluate_is_complete_repeatable_and_json() -> None:
-    y, p, accounts = company()
-    figures = metrics.evaluate(y, p, accounts, draws=50, seed=7)
-    assert list(figures) == KEYS
-    assert (figures["rows"], figures["accounts"], figures["positives"]) == (2000, 200, int(y.sum()))
-    assert figures["auc_low"] < figures["auc"] < figures["auc_high"]  # type: ignore[operator]
-    assert json.loads(json.dumps(figures, allow_nan=False)) == metrics.evaluate(y, p, accounts, draws=50, seed=7)
-    assert figures["auc_low"] != metrics.evaluate(y, p, accounts, draws=50, seed=8)["auc_low"]
-
-
-def test_accounts_of_many_rows_widen_the_interval() -> None:
-    y, p, _ = company(400)
-    many = [np.tile(part, 10) for part in (y, p, np.arange(400))]
-    figures = metrics.evaluate(*many, draws=300, seed=1)  # type: ignore[arg-type]
-    as_rows = metrics.evaluate(many[0], many[1], np.arange(4000), draws=300, seed=1)
-    assert figures["auc_high"] - figures["auc_low"] > 2 * (as_rows["auc_high"] - as_rows["auc_low"])  # type: ignore[operator]
-
-
-@pytest.mark.parametrize(
-    ("label", "undefined"),
-    [
-        (0, {"auc", "auc_low", "auc_high", "average_precision", "lift_top_decile", "calibration_slope"}),
-        (1, {"auc", "auc_low", "auc_high", "calibration_slope"}),
-    ],
-)
-def test_what_one_class_cannot_give_is_none(label: int, undefined: set[str]) -> None:
-    figures = metrics.evaluate([label] * 4, [0.1, 0.2, 0.3, 0.4], list("aabb"), draws=10, seed=1)
-    assert {name for name, figure in figures.items() if figure is None} == undefined
-    json.dumps(figures, allow_nan=False)
 
 
 @pytest.mark.parametrize(
@@ -308,9 +328,12 @@ def test_bad_rows_are_refused_by_every_metric(y: list[Any], p: list[Any], messag
         (lambda: metrics.nps([]), "answers has shape"),
         (lambda: metrics.nps([10, 11]), "answers is 11.0 in row 1"),
         (lambda: metrics.nps([10, np.nan]), "answers is nan in row 1"),
+        (lambda: profit.Terms(0.05, 60, margin=0), "margin is 0"),
         (lambda: metrics.evaluate([0, 1], [0, 1], ["a"], seed=1), "accounts has 1 values for 2 rows"),
         (lambda: metrics.evaluate([0, 1], [0, 1], np.array(["a", None]), seed=1), "accounts is null in row 1"),
         (lambda: metrics.evaluate([0, 1], [0, 1], ["a", "b"], draws=0, seed=1), "draws is 0"),
+        (lambda: metrics.evaluate([0, 1], [0, 1], ["a", "b"], value=[1], seed=1), "value has shape .1,. but y has 2 rows"),
+        (lambda: metrics.evaluate([0, 1], [0, 1], ["a", "b"], value=[1, np.nan], seed=1), "value is nan in row 1"),
     ],
 )
 def test_bad_terms_are_refused(call: Callable[[], Any], message: str) -> None:

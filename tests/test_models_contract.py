@@ -11,12 +11,13 @@ import pytest
 
 from features.catalogue import catalog
 from models.booster import BoosterSettings, fit_booster
-from models.calibration import Calibrator, Precision
+from models.calibration import Platt, Precision
 from models.hazard import CARRIED, STEP_COLUMNS, step_count
 from models.labels import Outcome
 from models.linear import LinearModel
 from models.outcome import OutcomeModel
-from training.fit import Kind, Rows, fit_outcome
+from training.fit import Kind, fit_outcome
+from training.rows import Rows
 from training.settings import Task
 
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
@@ -85,7 +86,7 @@ def model(outcome: Outcome, kind: Kind, seed: int = 0) -> OutcomeModel:
         product_features=PRODUCT_FEATURES,
         settings=BoosterSettings(rounds=20, learning_rate=0.2),
         seed=seed,
-    )
+    ).model
 
 
 def _same(a: OutcomeModel, b: OutcomeModel, left: pd.DataFrame, right: pd.DataFrame) -> None:
@@ -289,7 +290,7 @@ def test_what_a_step_carries_forward_is_needed_even_where_it_does_not_vary(kind:
         kind,
         Rows(fixed, rows.timeline, rows.y, rows.change),
         settings=BoosterSettings(rounds=5),
-    )
+    ).model
     assert set(CARRIED) <= set(found.inputs)
     assert found.survival(fixed).shape == (len(fixed), 12)
     assert not set(STEP_COLUMNS) & set(found.explain(fixed).contributions.columns)
@@ -307,10 +308,10 @@ def test_calibration_finds_the_law_behind_the_margins() -> None:
     rng = np.random.default_rng(3)
     margin = rng.normal(0, 2, 50_000)
     y = rng.random(len(margin)) < 1 / (1 + np.exp(-(0.7 * margin - 1)))
-    found = Calibrator.fit(margin, y)
+    found = Platt.fit(margin, y)
     assert (found.intercept, found.slope) == (pytest.approx(-1, abs=0.05), pytest.approx(0.7, abs=0.03))
     assert found(margin).mean() == pytest.approx(y.mean(), abs=1e-6)
-    assert Calibrator.fit(-margin, y).slope == 0  # a ranking is never turned round
+    assert Platt.fit(-margin, y).slope == 0  # a ranking is never turned round
 
 
 def test_a_linear_model_and_a_booster_are_told_apart_by_their_files() -> None:

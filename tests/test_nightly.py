@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from small_company import CONFIG, TABLES
 
-from kunto import jobs, nightly
+from kunto import jobs, nightly, watching
 from kunto.workspace import Workspace
 from serving.champions import Champions
 from serving.events import read
@@ -62,6 +62,8 @@ def place(csv: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
 
     monkeypatch.setattr(jobs, "score", score)
     monkeypatch.setattr(jobs, "load_champions", lambda uri: Champions({}, None))
+    monkeypatch.setattr(watching, "load_champions", lambda uri: Champions({}, None))
+    monkeypatch.setattr(watching, "last_training", lambda workspace: None)
     return csv()
 
 

@@ -27,8 +27,9 @@ from serving.store import Store
 
 KEYS = {
     *("account_id", "name", "csm", "tier", "stage", "as_of", "health", "predictions", "curve", "reasons", "play", "arr"),
-    *("arr_at_risk", "renewal", "contacts", "disagreement", "leaving", "versions"),
+    *("arr_at_risk", "expected_lifetime_value", "renewal", "contacts", "disagreement", "leaving", "versions"),
 }
+RENEWAL = {"date", "notice_by", "probability", "expected_arr", "expected_arr_low", "expected_arr_high"}
 HEALTH = {"score", "band", "coverage", "provisional", "components", "bound_by", "change_30d"}
 COMPONENTS = {"usage", "engagement", "support", "business", "feedback"}
 REASONS = {"outcome", "horizon_days", "base_value", "raw_score", "drivers", "other"}
@@ -103,7 +104,7 @@ def test_every_account_has_the_whole_record(scored: Scored) -> None:
         assert all(prediction.keys() == PREDICTION for prediction in record["predictions"] or [])
         assert all(point.keys() == {"days", "survival"} for point in record["curve"] or [])
         assert record["play"].keys() == PLAY
-        assert record["renewal"].keys() == {"date", "notice_by", "probability"}
+        assert record["renewal"].keys() == RENEWAL
         assert record["versions"] == VERSIONS
         assert all(contact.keys() == {"contact_id", "role"} for contact in record["contacts"])
 
@@ -212,10 +213,54 @@ def test_arr_at_risk_by_hand(source: Source, champions: Champions, predicted: li
         assert 0 < record["arr_at_risk"] <= record["arr"]
 
 
+def _moves(frame: pd.DataFrame, champions: Champions) -> list[float]:
+    """P(expanded) × mean rise − P(contracted) × mean fall of each account, given that it stays."""
+    up, down = (champions.models[outcome, 90].model for outcome in ("expansion", "contraction"))
+    p_up, p_down = up.probability(frame), down.probability(frame)
+    return ((p_up * up.mean_change - p_down * down.mean_change) / np.maximum(p_up + p_down, 1)).tolist()
+
+
+def test_expected_revenue_by_hand(
+    source: Source, champions: Champions, predicted: list[dict[str, Any]], as_of: pd.Timestamp
+) -> None:
+    """At the renewal, and over 60 months at their middles with the last hazard held (domain.md §4)."""
+    spine = pd.DataFrame({"account_id": [record["account_id"] for record in predicted], "as_of": as_of})
+    frame = build(source.tables, spine, champions.churn.model.product_features)
+    days_to_renewal, seen = frame["days_to_renewal"].tolist(), 0
+    for record, moved, days in zip(predicted, _moves(frame, champions), days_to_renewal, strict=True):
+        worth, stays = 0.0, [1.0, *(point["survival"] for point in record["curve"])]
+        for month in range(60):
+            day = (month + 0.5) * 365.25 / 12
+            step = min(int(day // 30), 11)
+            staying = stays[step] * (stays[step + 1] / stays[step]) ** (day / 30 - step)
+            worth += record["arr"] / 12 * staying * (1 + moved * min(day / 90, 1)) * 0.8 / 1.1 ** ((month + 0.5) / 12)
+        assert record["expected_lifetime_value"] == pytest.approx(worth)
+        renewal = record["renewal"]
+        if renewal["probability"] is None:
+            assert renewal["expected_arr"] is renewal["expected_arr_low"] is renewal["expected_arr_high"] is None
+            continue
+        seen += 1
+        expected = record["arr"] * (1 - renewal["probability"]) * (1 + moved * min(days / 90, 1))
+        assert renewal["expected_arr"] == pytest.approx(expected)
+        assert 0 <= renewal["expected_arr_low"] < renewal["expected_arr"] < renewal["expected_arr_high"]
+    assert seen, "no account renews within a year: the check looked at nothing"
+
+
+def test_margin_and_discount_are_settings(
+    source: Source, champions: Champions, as_of: pd.Timestamp, predicted: list[dict[str, Any]]
+) -> None:
+    record, plays = predicted[0], PlaySettings(margin=0.4, discount=0.0)
+    settings, one = ScoringSettings(plays=plays), [record["account_id"]]
+    other = score(source.tables, as_of, champions, settings, versions=VERSIONS, account_ids=one).records[0]
+    assert other["expected_lifetime_value"] > record["expected_lifetime_value"] / 2, "as much of it, but not discounted"
+    assert other["renewal"] == record["renewal"], "ARR is neither margin nor of later"
+    assert other["arr_at_risk"] == record["arr_at_risk"]
+
+
 def test_those_under_notice_are_listed_not_predicted(leaving: list[dict[str, Any]]) -> None:
     for record in leaving:
-        assert record["predictions"] is record["curve"] is record["arr_at_risk"] is None
-        assert record["renewal"]["probability"] is None
+        assert record["predictions"] is record["curve"] is record["arr_at_risk"] is record["expected_lifetime_value"] is None
+        assert {record["renewal"][name] for name in RENEWAL - {"date", "notice_by"}} == {None}
         assert record["stage"] == "leaving"
         assert record["disagreement"] is False
         play = record["play"]
@@ -248,8 +293,8 @@ def test_disagreement_is_between_health_and_risk(scored: Scored, predicted: list
 
 def test_without_a_champion_the_health_score_serves(unserved: Scored) -> None:
     for record in unserved.records:
-        assert record["predictions"] is record["curve"] is record["arr_at_risk"] is None
-        assert record["renewal"]["probability"] is None
+        assert record["predictions"] is record["curve"] is record["arr_at_risk"] is record["expected_lifetime_value"] is None
+        assert {record["renewal"][name] for name in RENEWAL - {"date", "notice_by"}} == {None}
         assert record["disagreement"] is False
         explained = record["reasons"]
         assert (explained["outcome"], explained["horizon_days"], explained["base_value"]) == ("health", None, 0.0)

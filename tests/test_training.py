@@ -20,7 +20,9 @@ from models.booster import BoosterSettings
 from models.outcome import OutcomeModel
 from training import train as training
 from training.dataset import Dataset, at_risk_rows, build_dataset, most_used_features, snapshot_dates, test_period
-from training.fit import FOLDS, Rows, calibration_parts, usable_columns
+from training.exposure import Plays
+from training.fit import usable_columns
+from training.rows import FOLDS, Rows, calibration_parts, labelled_rows
 from training.settings import Task, TrainingSettings, tasks
 from training.tracking import CHAMPION, PREVIOUS, GateError, Tracker, fingerprint
 
@@ -29,6 +31,8 @@ SETTINGS = TrainingSettings(outcomes=("churn", "expansion"), seed=3, booster=Boo
 CHURN = Task(outcome="churn", horizon_days=90)
 DAY = pd.Timedelta(days=1)
 RESERVE = (SETTINGS.horizon + SETTINGS.grace) * DAY
+#: Until the first step of a churn row is over.
+STEP_RESERVE = (30 + SETTINGS.grace) * DAY
 FIGURES = {
     "auc", "auc_low", "auc_high", "average_precision", "lift_top_decile", "log_loss", "brier", "ece", "calibration_slope", "empc",
 }  # fmt: skip
@@ -172,8 +176,11 @@ def test_the_tasks_of_a_run() -> None:
 
 @pytest.mark.parametrize("task", [CHURN, Task(outcome="expansion", horizon_days=180)], ids=lambda task: task.name)
 def test_every_training_window_closes_before_the_test(world: World, task: Task) -> None:
-    known, at = training._labelled(world.tables, world.data, task, world.test_from, SETTINGS)
-    reserve = (task.horizon_days + SETTINGS.grace) * DAY
+    known, at = labelled_rows(world.tables, world.data, task, world.test_from, SETTINGS, Plays(world.tables))
+    # A hazard also learns from the steps that are over of a horizon that is open.
+    first = 30 if task.outcome == "churn" else task.horizon_days
+    reserve, whole = ((days + SETTINGS.grace) * DAY for days in (first, task.horizon_days))
+    assert (np.isnan(known.y) == (known.timeline["as_of"] + whole > world.test_from)).all()
     as_of = known.timeline["as_of"]
     assert len(known) > 100
     assert (as_of + reserve <= world.test_from).all()
@@ -186,15 +193,15 @@ def test_every_training_window_closes_before_the_test(world: World, task: Task) 
 
 def test_features_after_the_last_training_date_teach_nothing(world: World, churn: training.Fitted) -> None:
     """A planted leak: from the gap on, one feature is the label itself and the others are noise."""
-    late = (world.data.spine["as_of"] + RESERVE > world.test_from).to_numpy()
+    late = (world.data.spine["as_of"] + STEP_RESERVE > world.test_from).to_numpy()
     rng = np.random.default_rng(0)
 
     def spoilt(where: np.ndarray) -> Dataset:
         frame = world.data.frame.copy()
         frame[where] = rng.normal(size=(where.sum(), frame.shape[1]))
-        labelled, at = training._labelled(world.tables, world.data, CHURN, world.until, SETTINGS)
+        labelled, at = labelled_rows(world.tables, world.data, CHURN, world.until, SETTINGS, Plays(world.tables))
         hit = where[at]
-        frame.loc[at[hit], "days_since_last_use"] = 1000 * labelled.y[hit]
+        frame.loc[at[hit], "days_since_last_use"] = 1000 * np.nan_to_num(labelled.y[hit])
         return replace(world.data, frame=frame)
 
     assert texts(refit(world, data=spoilt(late))) == texts(churn)
@@ -312,7 +319,8 @@ def refuse(constant: str) -> None:
 
 def assert_shape(record: dict[str, Any], baselines: set[str]) -> None:
     """interface.md, to the letter."""
-    assert set(record) == {"outcome", "horizon_days", "name", "version", "train", "test", "baselines", "gate"}
+    promised = {"outcome", "horizon_days", "name", "version", "train", "test", "baselines", "gate"}
+    assert set(record) == promised | {"leaks_allowed", "rounds", "calibrators", "reliability", "plays", "challenge"}
     counts = {"from", "to", "rows", "accounts", "positives"}
     assert set(record["train"]) == counts
     assert set(record["test"]) == counts | {"base_rate"} | FIGURES

@@ -17,12 +17,14 @@ from training.settings import TrainingSettings
 class Dataset:
     """Rows of accounts at risk at past dates, all frames in one order.
 
-    `spine`: account_id, as_of; `frame`: one column per feature; `health`: the score 0–100 or missing.
+    `spine`: account_id, as_of; `frame`: one column per feature; `health`: the score 0–100 or missing; `facts`: what is known at T
+    beside the features (`features.builder.Snapshot`).
     """
 
     spine: pd.DataFrame
     frame: pd.DataFrame
     health: pd.Series
+    facts: pd.DataFrame
     product_features: tuple[str, ...]
 
 
@@ -101,9 +103,13 @@ def build_dataset(
     data_until: pd.Timestamp,
     settings: TrainingSettings,
     horizons: list[int],
+    also: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
-    """Build the table that every task of a run reads. ValueError where no date has an account at risk."""
+    """Build the table that every task of a run reads; ValueError where no date has an account at risk.
+
+    `also`: names of the product's own features that are wanted beside its most used ones, as an earlier model reads them.
+    """
     first = tables["subscriptions"].started_at.min().execute()
     if pd.isna(first):
         raise ValueError("subscriptions is empty: no account was ever active, so there is nothing to train on")
@@ -115,7 +121,8 @@ def build_dataset(
     if "usage" in tables:
         earliest = min(test_period(dates, data_until, days, settings)[0] for days in horizons)
         picked = most_used_features(tables["usage"], earliest, settings.product_features)
+        picked = tuple(dict.fromkeys((*picked, *also)))
     built = snapshot(tables, spine, picked, progress=progress)
     scores = health.score(health.inputs(built), set(tables)).accounts["score"]
     frame = built.features.drop(columns=["account_id", "as_of"])
-    return Dataset(spine, frame, scores.astype("Float64"), picked)
+    return Dataset(spine, frame, scores.astype("Float64"), built.facts, picked)

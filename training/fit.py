@@ -1,62 +1,83 @@
-"""Fitting one outcome: rows, landmarks, booster or logistic, and calibration on other accounts than the fit (domain.md §4)."""
+"""Fitting one outcome: landmarks, booster or logistic, calibrated on other accounts than the fit (domain.md §4)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from sklearn.model_selection import GroupKFold
 
 from features.catalogue import catalog
 from models import linear
-from models.booster import BoosterModel, BoosterSettings, fit_booster
-from models.calibration import Calibrator, Precision
-from models.hazard import CARRIED, expand, step_length
+from models.booster import BoosterModel, BoosterSettings, cross_fit, fit_booster
+from models.calibration import Platt, Precision, choose
+from models.hazard import CARRIED, EXPOSURE, case_control, expand, settled, step_length
 from models.linear import LinearModel
 from models.outcome import OutcomeModel
+from training.rows import FloatArray, Positions, Rows, account_folds
 from training.settings import Task
 
 Kind = Literal["booster", "logistic"]
-FloatArray = npt.NDArray[np.float64]
-#: Parts into which the accounts are cut to calibrate.
-FOLDS = 4
+Scorer = BoosterModel | LinearModel
 #: A feature's direction is told for churn; expansion is expected to run against it.
 _SIGN = {"churn": 1, "contraction": 1, "expansion": -1}
+#: Rows of which each fold's model is asked, to see how far they disagree.
+_ASKED = 4_000
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Labelled rows of one task, all in one order: features, timeline (churn_at, known_until), label (0/1), MRR change."""
+class Unseen:
+    """Margins of rows whose account, or whose time, the scorer had not seen: what calibrates; all (rows,)."""
 
-    frame: pd.DataFrame
-    timeline: pd.DataFrame
+    margin: FloatArray
     y: FloatArray
-    change: FloatArray
+    as_of: npt.NDArray[np.datetime64]
+    accounts: npt.NDArray[np.object_]
 
-    def __len__(self) -> int:
-        """Return the number of rows."""
-        return len(self.y)
+    def plus(self, others: "Unseen") -> "Unseen":
+        """These rows and the others."""
+        fields = ("margin", "y", "as_of", "accounts")
+        return Unseen(*(np.concatenate([getattr(self, name), getattr(others, name)]) for name in fields))
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model, and what fitting it again on more rows takes.
+
+    `calibrators`: how the kinds of calibrator compared (`models.calibration.choose`). `loss`: the booster's held-out log loss a
+    row of examples. `disagreement` (parts × rows): what the models without a part of the accounts say of some rows.
+    """
+
+    model: OutcomeModel
+    unseen: Unseen
+    calibrators: tuple[dict[str, Any], ...]
+    disagreement: FloatArray | None
+    loss: float | None
 
     @property
-    def accounts(self) -> npt.NDArray[np.object_]:
-        """Account of each row."""
-        return self.timeline["account_id"].to_numpy(dtype=object)
+    def rounds(self) -> int | None:
+        """Rounds of the booster."""
+        return self.model.scorer.rounds if isinstance(self.model.scorer, BoosterModel) else None
 
-    def positive_accounts(self) -> int:
-        """How many accounts have the outcome in some row."""
-        return len(set(self.accounts[self.y > 0]))
 
-    def take(self, where: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> "Rows":
-        """The rows at a mask or at positions."""
-        at = np.flatnonzero(where) if where.dtype == bool else where
-        return Rows(
-            self.frame.iloc[at].reset_index(drop=True),
-            self.timeline.iloc[at].reset_index(drop=True),
-            self.y[at],
-            self.change[at],
-        )
+@dataclass(frozen=True)
+class Examples:
+    """What a scorer is fitted on: X, y, weights, and the position of the row that each comes from."""
+
+    X: pd.DataFrame
+    y: FloatArray
+    weight: FloatArray
+    origin: Positions
+
+    def of(self, rows: Positions) -> Positions:
+        """Positions of the examples that come from some rows (positions)."""
+        return np.flatnonzero(np.isin(self.origin, rows))
+
+    def take(self, rows: Positions) -> "Examples":
+        """The examples of some rows (positions)."""
+        at = self.of(rows)
+        return Examples(self.X.iloc[at], self.y[at], self.weight[at], self.origin[at])
 
 
 def usable_columns(frame: pd.DataFrame) -> list[str]:
@@ -77,73 +98,148 @@ def fit_outcome(
     product_features: tuple[str, ...] = (),
     settings: BoosterSettings | None = None,
     seed: int = 0,
-) -> OutcomeModel:
+) -> Fit:
     """Fit on all `rows`, calibrated on margins of accounts that the calibrating fits had not seen (cross-fitting).
 
     Not on later dates: where history is short, the fit before them saw half of it, and its margins are not those of the
-    served scorer, which is fitted on all rows (docs/test-looks.md has both ways measured).
+    served scorer, which is fitted on all rows (docs/test-looks.md has both ways measured). The calibrator's kind is picked by
+    what each makes of later dates.
     """
+    rows = _readable(task, rows)
+    examples = _examples(task, rows, settings, seed)
+    directions = _directions(task, product_features)
+    folds = account_folds(rows)
+    parts, loss = _parts(kind, examples, folds, directions, settings, seed)
+    rounds = parts[0].rounds if isinstance(parts[0], BoosterModel) else None
+    scorer = _fit(kind, examples, directions, settings, rounds, seed)
+
+    bare = _model(task, rows, scorer, product_features)
+    held = [rows.take(out) for _, out in folds]
+    unseen = [_unseen(task, replace(bare, scorer=part), out) for part, out in zip(parts, held, strict=True)]
+    together = unseen[0]
+    for others in unseen[1:]:
+        together = together.plus(others)
+    choice = choose(together.margin, together.y, together.as_of, together.accounts, horizon_days=task.horizon_days)
+    model = replace(bare, calibrator=choice.calibrator)
+    asked = np.random.default_rng(seed).choice(len(rows), min(_ASKED, len(rows)), replace=False)
+    some = rows.take(np.sort(asked))
+    disagreement = np.array([replace(model, scorer=part).probability(some.frame) for part in parts])
+    known = [out.labelled() for out in held]
+    p = [replace(model, scorer=part).probability(out.frame) for part, out in zip(parts, known, strict=True)]
+    precision = Precision.fit(np.concatenate(p), np.concatenate([out.accounts for out in known]), disagreement)
+    return Fit(replace(model, precision=precision), together, choice.comparison, disagreement, loss)
+
+
+def refit(task: Task, kind: Kind, rows: Rows, before: Fit, tested: Rows, *, settings: BoosterSettings | None, seed: int) -> Fit:
+    """Fit again on all that has matured since, as `before` was: the same rounds, the same kind of calibrator.
+
+    The calibrator is fitted again on what calibrated before and on the `tested` rows, which that model had not seen either.
+    """
+    rows = _readable(task, rows)
+    directions = _directions(task, before.model.product_features)
+    scorer = _fit(kind, _examples(task, rows, settings, seed), directions, settings, before.rounds, seed)
+    unseen = before.unseen.plus(_unseen(task, before.model, tested))
+    calibrator = type(before.model.calibrator).fit(unseen.margin, unseen.y)
+    model = replace(_model(task, rows, scorer, before.model.product_features), calibrator=calibrator)
+    labelled = rows.labelled()
+    precision = Precision.fit(model.probability(labelled.frame), labelled.accounts, before.disagreement)
+    return replace(before, model=replace(model, precision=precision), unseen=unseen)
+
+
+def _readable(task: Task, rows: Rows) -> Rows:
     carried = CARRIED if task.outcome == "churn" else ()
     columns = list(dict.fromkeys((*usable_columns(rows.frame), *carried)))
-    rows = Rows(rows.frame[columns], rows.timeline, rows.y, rows.change)
-    directions = {name: f.direction * _SIGN[task.outcome] for name, f in catalog(product_features).items()}
+    return replace(rows, frame=rows.frame[columns])
 
-    def fit(part: Rows) -> BoosterModel | LinearModel:
-        X, y = _examples(task, part, seed)
-        if kind == "logistic":
-            return linear.fit(X, y, columns=list(X.columns))
-        return fit_booster(X, y, directions=directions, settings=settings, seed=seed)
 
-    steps_known = _steps_known(task, rows)
+def _directions(task: Task, product_features: tuple[str, ...]) -> dict[str, int]:
+    return {name: f.direction * _SIGN[task.outcome] for name, f in catalog(product_features).items()}
 
-    def model(scorer: BoosterModel | LinearModel, calibrator: Calibrator, precision: Precision) -> OutcomeModel:
-        return OutcomeModel(
-            outcome=task.outcome,
+
+def _examples(task: Task, rows: Rows, settings: BoosterSettings | None, seed: int) -> Examples:
+    rng, negatives = np.random.default_rng(seed), (settings or BoosterSettings()).negatives
+    if task.outcome == "churn":
+        found = expand(
+            rows.frame,
+            rows.timeline,
             horizon_days=task.horizon_days,
-            scorer=scorer,
-            calibrator=calibrator,
-            precision=precision,
-            base_rates={task.horizon_days: float(rows.y.mean())},
-            mean_change=float(np.abs(rows.change[rows.y > 0]).mean()) if rows.y.any() else 0.0,
-            steps_known=steps_known,
-            product_features=product_features,
+            rng=rng,
+            exposed=None if rows.exposure is None else rows.exposure.begun,
+            negatives=negatives,
         )
-
-    margins, labels, unseen, held = [], [], [], []
-    for kept, part in calibration_parts(rows):
-        raw = model(fit(kept), Calibrator(), Precision((), (1,)))
-        margin, y = _margins(task, raw, part)
-        margins.append(margin)
-        labels.append(y)
-        unseen.append(raw)
-        held.append(part)
-    calibrator = Calibrator.fit(np.concatenate(margins), np.concatenate(labels))
-    p = [model(raw.scorer, calibrator, raw.precision).probability(part.frame) for raw, part in zip(unseen, held, strict=True)]
-    precision = Precision.fit(np.concatenate(p), np.concatenate([part.accounts for part in held]))
-    return model(fit(rows), calibrator, precision)
+        return Examples(found.frame, found.y, found.weight, found.origin)
+    kept, weight = case_control(rows.y, negatives, rng)
+    frame = rows.frame.iloc[kept].reset_index(drop=True)
+    if rows.exposure is not None:
+        frame[EXPOSURE] = rows.exposure.begun[kept, 0].astype(np.float64)
+    return Examples(frame, rows.y[kept], weight, kept)
 
 
-def calibration_parts(rows: Rows) -> Iterator[tuple[Rows, Rows]]:
-    """Yield (fitted on, calibrated on): folds that keep the rows of an account together."""
-    accounts = rows.accounts
-    folds = GroupKFold(n_splits=min(FOLDS, len(set(accounts))))
-    for kept, held in folds.split(rows.frame, groups=accounts):
-        yield rows.take(kept), rows.take(held)
+def _parts(
+    kind: Kind,
+    examples: Examples,
+    folds: list[tuple[Positions, Positions]],
+    directions: Mapping[str, int],
+    settings: BoosterSettings | None,
+    seed: int,
+) -> tuple[list[Scorer], float | None]:
+    """One scorer per fold, fitted without its held-out accounts, and the boosters' held-out log loss."""
+    kept = [examples.take(rows) for rows, _ in folds]
+    if kind == "logistic" or any(part.y.min() == part.y.max() for part in kept):
+        return [_fit(kind, part, directions, settings, None, seed) for part in kept], None
+    at = [(examples.of(inside), examples.of(out)) for inside, out in folds]
+    boosters, loss = cross_fit(
+        examples.X, examples.y, at, directions=directions, settings=settings, sample_weight=examples.weight, seed=seed
+    )
+    return list(boosters), loss
 
 
-def _examples(task: Task, rows: Rows, seed: int) -> tuple[pd.DataFrame, FloatArray]:
+def _fit(
+    kind: Kind,
+    examples: Examples,
+    directions: Mapping[str, int],
+    settings: BoosterSettings | None,
+    rounds: int | None,
+    seed: int,
+) -> Scorer:
+    X, y, weight = examples.X, examples.y, examples.weight
+    if kind == "logistic":
+        return linear.fit(X, y, columns=list(X.columns), sample_weight=weight)
+    return fit_booster(X, y, directions=directions, settings=settings, rounds=rounds, sample_weight=weight, seed=seed)
+
+
+def _model(task: Task, rows: Rows, scorer: Scorer, product_features: tuple[str, ...]) -> OutcomeModel:
+    """The model without its calibrator and its interval."""
+    known = rows.labelled()
+    return OutcomeModel(
+        outcome=task.outcome,
+        horizon_days=task.horizon_days,
+        scorer=scorer,
+        calibrator=Platt(),
+        precision=Precision((), (1,)),
+        base_rates={task.horizon_days: float(known.y.mean())},
+        mean_change=float(np.abs(known.change[known.y > 0]).mean()) if known.y.any() else 0.0,
+        steps_known=_steps_known(task, rows),
+        product_features=product_features,
+    )
+
+
+def _unseen(task: Task, model: OutcomeModel, rows: Rows) -> Unseen:
+    """Margins and labels that calibrate: for churn of the steps up to the horizon, each its own question.
+
+    Calibrated as it will score, without a play: on those who stand for everyone, had none begun (`Exposure.untreated`).
+    """
     if task.outcome != "churn":
-        return rows.frame, rows.y
-    landmarks = expand(rows.frame, rows.timeline, horizon_days=task.horizon_days, rng=np.random.default_rng(seed))
-    return landmarks.frame, landmarks.y
-
-
-def _margins(task: Task, model: OutcomeModel, rows: Rows) -> tuple[FloatArray, FloatArray]:
-    """Margins and labels that calibrate: for churn of the steps up to the horizon, each its own question."""
-    if task.outcome != "churn":
-        return model.scorer.raw_score(rows.frame), rows.y
-    landmarks = expand(rows.frame, rows.timeline, horizon_days=task.horizon_days, rng=np.random.default_rng(0), far_share=0.0)
-    return model.scorer.raw_score(landmarks.frame), landmarks.y
+        origin, step, y = np.arange(len(rows)), np.zeros(len(rows), dtype=np.intp), rows.y
+        margins = model.margin(rows.frame)[:, None]
+    else:
+        step_days = step_length(task.horizon_days)
+        steps = task.horizon_days // step_days
+        origin, step, y = settled(rows.timeline, step_days, steps)
+        margins = model.margins(rows.frame, steps)
+    at = np.arange(len(y)) if rows.exposure is None else rows.exposure.untreated(origin, step)
+    origin, step = origin[at], step[at]
+    return Unseen(margins[origin, step], y[at], rows.as_of[origin], rows.accounts[origin])
 
 
 def _steps_known(task: Task, rows: Rows) -> int:

@@ -5,20 +5,34 @@ data does not have, so no figure depends on the order of the rows. A figure that
 (None in `evaluate`). Bad input is a ValueError that names the argument, the value and what to do.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize
-from scipy.special import betainc, expit, logit
-from sklearn.metrics import average_precision_score
 
-from training.intervals import FloatArray, account_codes, bootstrap, percentile_interval
+from training import profit, ranking
+from training.intervals import FloatArray, account_codes, bootstrap, gap_interval, percentile_interval
+from training.profit import Stakes, Terms
+from training.ranking import RankedRows, Ranking
+from training.ranking import row_log_loss as row_log_loss
 
-#: Probabilities are clipped to [1e-6, 1 − 1e-6] before a logarithm. One row then costs at most 13.8: no portfolio can
-#: tell one in a million from never, and at 1e-15 a single wrong 0 (cost 34.5) could decide a comparison of models.
-CLIP = 1e-6
-ECE_BINS = 10
+#: The figures that labels and probabilities alone give.
+BY_LABEL: Mapping[str, Callable[[Ranking], float]] = {
+    "base_rate": ranking.base_rate,
+    "auc": ranking.auc,
+    "average_precision": ranking.average_precision,
+    "lift_top_decile": ranking.lift_top_decile,
+    "log_loss": ranking.log_loss,
+    "brier": ranking.brier,
+    "ece": ranking.ece,
+    "calibration_slope": ranking.calibration_slope,
+}
+_BY_MONEY = (
+    *("empc", "empc_fraction", "empc_target_all"),
+    *("empc_by_value", "empc_by_value_fraction", "empc_by_value_target_all", "arr_caught_top_decile"),
+)
+#: Every key of `evaluate` beside the counts: each figure, and its interval.
+FIGURES: tuple[str, ...] = tuple(f"{name}{end}" for name in (*BY_LABEL, *_BY_MONEY) for end in ("", "_low", "_high"))
 
 
 def as_labels(y: npt.ArrayLike) -> FloatArray:
@@ -45,30 +59,27 @@ def as_probabilities(p: npt.ArrayLike, rows: int, name: str = "p") -> FloatArray
     return probabilities
 
 
-def _checked(y: npt.ArrayLike, p: npt.ArrayLike) -> tuple[FloatArray, FloatArray]:
-    labels = as_labels(y)
-    return labels, as_probabilities(p, len(labels))
+def as_amounts(value: npt.ArrayLike, rows: int) -> FloatArray:
+    """Return `value` as floats (rows,); ValueError on another length, or an amount that is not finite or below 0."""
+    amounts = np.asarray(value, dtype=np.float64)
+    if amounts.shape != (rows,):
+        raise ValueError(f"value has shape {amounts.shape} but y has {rows} rows; give every row its value")
+    wrong = ~(np.isfinite(amounts) & (amounts >= 0))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"value is {amounts[row]} in row {row}; give amounts of 0 or more")
+    return amounts
 
 
-def weighted_auc(y: npt.ArrayLike, p: npt.ArrayLike) -> Callable[[FloatArray], float]:
-    """Sort once; return the function row weights (rows,) → AUC, for many weightings of the same rows.
+def ranked(y: npt.ArrayLike, p: npt.ArrayLike, name: str = "p") -> RankedRows:
+    """Return the rows sorted for any figure under any weights; ValueError naming `y` or `name` where they are wrong.
 
-    >>> weighted_auc([0, 1, 1], [0.2, 0.1, 0.9])(np.array([1.0, 0.0, 2.0]))
+    >>> rows = ranked([0, 1, 1], [0.2, 0.1, 0.9])
+    >>> BY_LABEL["auc"](rows.ranking(np.array([1.0, 0.0, 2.0])))
     1.0
     """
-    labels, scores = _checked(y, p)
-    order = np.argsort(scores, kind="stable")
-    starts = np.flatnonzero(np.diff(scores[order], prepend=-1.0))
-    positive = labels[order]
-
-    def value(weights: FloatArray) -> float:
-        sorted_weights = weights[order]
-        up = np.add.reduceat(sorted_weights * positive, starts)
-        down = np.add.reduceat(sorted_weights * (1 - positive), starts)
-        pairs = up.sum() * down.sum()
-        return float(up @ (np.cumsum(down) - down / 2) / pairs) if pairs > 0 else float("nan")
-
-    return value
+    labels = as_labels(y)
+    return RankedRows(labels, as_probabilities(p, len(labels), name))
 
 
 def auc(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
@@ -77,7 +88,7 @@ def auc(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     >>> auc([0, 1, 0, 1], [0.1, 0.4, 0.4, 0.8])
     0.875
     """
-    return weighted_auc(y, p)(np.ones(np.size(y)))
+    return ranking.auc(ranked(y, p).ranking())
 
 
 def average_precision(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
@@ -86,8 +97,7 @@ def average_precision(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     >>> average_precision([0, 1], [0.1, 0.9])
     1.0
     """
-    labels, scores = _checked(y, p)
-    return float(average_precision_score(labels, scores)) if labels.any() else float("nan")
+    return ranking.average_precision(ranked(y, p).ranking())
 
 
 def top_decile_lift(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
@@ -98,29 +108,16 @@ def top_decile_lift(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     >>> top_decile_lift([1, 0, 0, 0, 0, 0, 0, 0, 0, 1], [0.9] + [0.1] * 9)
     5.0
     """
-    labels, scores = _checked(y, p)
-    if not labels.any():
-        return float("nan")
-    top = -(-len(scores) // 10)
-    border = np.partition(scores, -top)[-top]
-    above = scores > border
-    hits = labels[above].sum() + (top - above.sum()) * labels[scores == border].mean()
-    return float(hits / top / labels.mean())
-
-
-def row_log_loss(y: FloatArray, p: FloatArray) -> FloatArray:
-    """Return the log loss of every row in nats (rows,), probabilities clipped by `CLIP`; for checked arrays."""
-    clipped = np.clip(p, CLIP, 1 - CLIP)
-    return -np.where(y == 1, np.log(clipped), np.log1p(-clipped))
+    return ranking.lift_top_decile(ranked(y, p).ranking())
 
 
 def log_loss(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
-    """Return the mean log loss in nats, probabilities clipped by `CLIP`.
+    """Return the mean log loss in nats, probabilities clipped by `ranking.CLIP`.
 
     >>> round(log_loss([0, 1], [0.5, 0.5]), 4)
     0.6931
     """
-    return float(row_log_loss(*_checked(y, p)).mean())
+    return ranking.log_loss(ranked(y, p).ranking())
 
 
 def brier(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
@@ -129,8 +126,7 @@ def brier(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     >>> brier([0, 1], [0.5, 0.5])
     0.25
     """
-    labels, scores = _checked(y, p)
-    return float(np.mean((labels - scores) ** 2))
+    return ranking.brier(ranked(y, p).ranking())
 
 
 def ece(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
@@ -143,11 +139,7 @@ def ece(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     >>> ece([0, 1, 0, 1], [0.5] * 4)
     0.0
     """
-    labels, scores = _checked(y, p)
-    _, tie, size = np.unique(scores, return_inverse=True, return_counts=True)
-    rate = (np.bincount(tie, labels) / size)[tie]
-    bins = np.array_split(np.argsort(scores, kind="stable"), min(ECE_BINS, len(scores)))
-    return float(sum(abs((scores[rows] - rate[rows]).sum()) for rows in bins) / len(scores))
+    return ranking.ece(ranked(y, p).ranking())
 
 
 def calibration_slope(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
@@ -155,36 +147,23 @@ def calibration_slope(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
 
     nan where no finite slope exists: one class, p constant, or the classes apart without overlap in p.
     """
-    labels, scores = _checked(y, p)
-    x = logit(np.clip(scores, CLIP, 1 - CLIP))
-    up, down = x[labels == 1], x[labels == 0]
-    if not (up.size and down.size) or up.min() >= down.max() or down.min() >= up.max():
-        return float("nan")
-    scale = x.std()
-    design = np.column_stack([np.ones(len(x)), (x - x.mean()) / scale])
-
-    def loss(b: FloatArray) -> tuple[float, FloatArray]:
-        margin = design @ b
-        return float(np.mean(np.logaddexp(0, margin) - labels * margin)), design.T @ (expit(margin) - labels) / len(x)
-
-    fitted = minimize(loss, np.array([logit(labels.mean()), 0.0]), jac=True, method="BFGS", options={"gtol": 1e-8})
-    return float(fitted.x[1] / scale)
+    return ranking.calibration_slope(ranked(y, p).ranking())
 
 
 def empc(
     y: npt.ArrayLike,
     p: npt.ArrayLike,
-    clv: float = 200,
-    d: float = 10,
-    f: float = 1,
-    alpha: float = 6,
-    beta: float = 14,
+    clv: float = profit.CLV,
+    d: float = profit.OFFER,
+    f: float = profit.CONTACT,
+    alpha: float = profit.ALPHA,
+    beta: float = profit.BETA,
 ) -> tuple[float, float]:
     """Return the expected maximum profit per account and the share of accounts to contact for it.
 
-    Verbraken, Verbeke, Baesens (2013), doi 10.1109/TKDE.2012.50: every account is worth `clv`, the offer costs `d`, a
-    contact `f` (one currency); the share g of churners who accept is Beta(alpha, beta). It is `empc_by_value` with
-    one value for all, as the corners of the ROC curve's convex hull are the best cuts.
+    Verbraken, Verbeke, Baesens (2013), doi 10.1109/TKDE.2012.50: every account is worth `clv` (default 200), the offer costs
+    `d` (10), a contact `f` (1), in one currency; the share g of churners who accept is Beta(alpha, beta) (6, 14). It is
+    `empc_by_value` with one value for all, as the corners of the ROC curve's convex hull are the best cuts.
 
     >>> value, fraction = empc([0, 0, 1, 1], [0.1, 0.2, 0.7, 0.9])
     >>> round(value, 6), round(fraction, 6)
@@ -203,60 +182,22 @@ def empc_by_value(
     value: npt.ArrayLike,
     delta: float,
     f: float,
-    alpha: float = 6,
-    beta: float = 14,
+    alpha: float = profit.ALPHA,
+    beta: float = profit.BETA,
 ) -> tuple[float, float]:
     """Return the expected maximum profit per account, and the share to contact, where accounts differ in value.
 
     Contacting a churner of value v brings g(1 − delta)v − f, anyone else −delta·v − f, with g ~ Beta(alpha, beta); for
     each g the best cut of the ranking by `p` is taken (tied rows stay together, and of equally good cuts the smallest
-    is taken). Exact: profit is a line in g for each cut, so the best profit is the lines' upper envelope, integrated
-    piece by piece through the incomplete beta function. `value` (rows,) and `f` ≥ 0 are in one currency, delta in 0…1.
+    is taken). `value` (rows,) and `f` ≥ 0 are in one currency, delta in 0…1.
     """
-    labels, scores = _checked(y, p)
-    worth = np.asarray(value, dtype=np.float64)
-    if worth.shape != labels.shape:
-        raise ValueError(f"value has shape {worth.shape} but y has {len(labels)} rows; give every row its value")
-    if not (np.isfinite(worth) & (worth >= 0)).all():
-        row = int(np.argmin(np.isfinite(worth) & (worth >= 0)))
-        raise ValueError(f"value is {worth[row]} in row {row}; give amounts of 0 or more")
-    if not 0 <= delta <= 1:
-        raise ValueError(f"delta is {delta}; give the offer's cost as a share of the value, 0 to 1")
-    if not (np.isfinite(f) and f >= 0):
-        raise ValueError(f"f is {f}; give the cost of one contact, 0 or more")
-    if not (alpha > 0 and beta > 0):
-        raise ValueError(f"alpha and beta are {alpha} and {beta}; both parameters of the beta law must be above 0")
-
-    order = np.lexsort((worth, labels, -scores))
-    ranked, churner, stake = scores[order], labels[order], worth[order]
-    cuts = np.append(0, np.flatnonzero(np.diff(ranked, append=-1.0)) + 1)
-    gain = np.append(0.0, np.cumsum((1 - delta) * stake * churner))[cuts] / len(ranked)
-    cost = np.append(0.0, np.cumsum(f + delta * stake * (1 - churner)))[cuts] / len(ranked)
-    # A cut that wins no churner more than the one before it is never better.
-    useful = np.append(0, np.flatnonzero(np.diff(gain) > 0) + 1)
-    hull = _lower_hull(gain[useful], cost[useful])
-    gain, cost, share = gain[useful][hull], cost[useful][hull], cuts[useful][hull] / len(ranked)
-
-    with np.errstate(over="ignore"):  # a gain next to nothing: worth it at no g
-        change = np.clip(np.diff(cost) / np.diff(gain), 0, 1)
-    edges = np.concatenate([[0.0], change, [1.0]])
-    probability = np.diff(betainc(alpha, beta, edges))
-    mean_g = alpha / (alpha + beta) * np.diff(betainc(alpha + 1, beta, edges))
-    return float(gain @ mean_g - cost @ probability), float(share @ probability)
-
-
-def _lower_hull(x: FloatArray, y: FloatArray) -> list[int]:
-    """Return the indices of the corners of the lower convex hull; `x` rises strictly."""
-    points = list(zip(x.tolist(), y.tolist(), strict=True))
-    hull: list[int] = []
-    for index, (right, above) in enumerate(points):
-        while len(hull) > 1:
-            (x0, y0), (x1, y1) = points[hull[-2]], points[hull[-1]]
-            if (y1 - y0) * (right - x1) < (above - y1) * (x1 - x0):
-                break
-            hull.pop()
-        hull.append(index)
-    return hull
+    labels = as_labels(y)
+    scores = as_probabilities(p, len(labels))
+    worth = as_amounts(value, len(labels))
+    order = np.lexsort((worth, labels, scores))
+    terms = Terms(delta, f, alpha, beta)
+    stakes = profit.by_value(RankedRows(labels[order], scores[order], worth[order]).ranking(), terms)
+    return profit.expected_maximum(stakes, terms)
 
 
 def nps(answers: npt.ArrayLike) -> float:
@@ -278,35 +219,78 @@ def nps(answers: npt.ArrayLike) -> float:
 
 
 def evaluate(
-    y: npt.ArrayLike, p: npt.ArrayLike, accounts: npt.ArrayLike, *, draws: int = 500, seed: int
+    y: npt.ArrayLike,
+    p: npt.ArrayLike,
+    accounts: npt.ArrayLike,
+    *,
+    value: npt.ArrayLike | None = None,
+    terms: Terms = profit.BY_VALUE,
+    draws: int = 500,
+    seed: int,
 ) -> dict[str, int | float | None]:
     """Return every figure of a test period, ready for JSON: a figure that cannot be given is None.
 
-    `accounts` (rows,) says whose row it is. auc_low and auc_high are the 95 % percentile interval over `draws`
-    resamples of the accounts; resamples with one class only are left out. `empc` is the value with default terms.
+    `accounts` (rows,) says whose row it is. Each figure has its 95 % interval beside it, `_low` and `_high` (`FIGURES` lists
+    them), over `draws` resamples of the accounts, the same for all; those without the figure (of one class only) are left out.
+
+    `empc` is the expected maximum profit per row on the published terms and `empc_fraction` the share contacted for it;
+    `empc_target_all` is what contacting everybody brings on the same terms, and contacting nobody brings 0. The same three
+    by value take for each row its `value`, the ARR at stake (rows,) in the reporting currency, and `terms`, of that currency.
+    `arr_caught_top_decile` is the top tenth's share of the ARR of the rows with the outcome; rows tied at the border count
+    their mean. Without `value` these four are None.
     """
-    labels, scores = _checked(y, p)
+    labels = as_labels(y)
+    scores = as_probabilities(p, len(labels))
+    amounts = None if value is None else as_amounts(value, len(labels))
     codes, count = account_codes(accounts, len(labels))
-    # One order of the rows for all sums, so that the same rows in another order give the same bits.
-    order = np.lexsort((codes, labels, scores))
-    labels, scores, codes = labels[order], scores[order], codes[order]
-    low, high = percentile_interval(bootstrap(weighted_auc(labels, scores), codes, len(labels), draws=draws, seed=seed))
-    figures: dict[str, float] = {
-        "base_rate": float(labels.mean()),
-        "auc": auc(labels, scores),
-        "auc_low": low,
-        "auc_high": high,
-        "average_precision": average_precision(labels, scores),
-        "lift_top_decile": top_decile_lift(labels, scores),
-        "log_loss": log_loss(labels, scores),
-        "brier": brier(labels, scores),
-        "ece": ece(labels, scores),
-        "calibration_slope": calibration_slope(labels, scores),
-        "empc": empc(labels, scores)[0],
-    }
+    # One order of the rows for all sums of money, so that the same rows in another order give the same bits.
+    order = np.lexsort((codes, labels, scores) if amounts is None else (codes, amounts, labels, scores))
+    rows = RankedRows(labels[order], scores[order], None if amounts is None else amounts[order])
+
+    def figures(table: Ranking) -> dict[str, float]:
+        found = {name: figure(table) for name, figure in BY_LABEL.items()}
+        found |= _profits("empc", profit.per_head(table), profit.PER_HEAD)
+        if amounts is not None:
+            found |= _profits("empc_by_value", profit.by_value(table, terms), terms)
+            found |= {"arr_caught_top_decile": ranking.arr_caught_top_decile(table)}
+        return found
+
+    found = with_intervals(figures, rows, codes[order], draws=draws, seed=seed)
     return {
         "rows": len(labels),
         "accounts": count,
         "positives": int(labels.sum()),
-        **{name: None if np.isnan(figure) else figure for name, figure in figures.items()},
+        **{name: None if np.isnan(found.get(name, np.nan)) else found[name] for name in FIGURES},
     }
+
+
+def with_intervals(
+    figures: Callable[[Ranking], dict[str, float]],
+    rows: RankedRows,
+    accounts: npt.ArrayLike,
+    *,
+    draws: int,
+    seed: int,
+) -> dict[str, float]:
+    """Return each of `figures` with its 95 % interval by account, `name`, `name_low`, `name_high`; nan where there is none.
+
+    The central percentiles of one bootstrap for all; that of `ece` is `intervals.gap_interval`.
+    """
+    table = rows.ranking()
+    estimates = figures(table)
+
+    def drawn(weights: FloatArray) -> list[float]:
+        resampled = rows.ranking(weights)
+        return [*figures(resampled).values(), *resampled.gaps]
+
+    values = bootstrap(drawn, accounts, len(rows), draws=draws, seed=seed)
+    found: dict[str, float] = {}
+    for at, (name, estimate) in enumerate(estimates.items()):
+        low, high = gap_interval(table.gaps, values[:, len(estimates) :]) if name == "ece" else percentile_interval(values[:, at])
+        found |= {name: estimate, f"{name}_low": low, f"{name}_high": high}
+    return found
+
+
+def _profits(name: str, stakes: Stakes, terms: Terms) -> dict[str, float]:
+    best, fraction = profit.expected_maximum(stakes, terms)
+    return {name: best, f"{name}_fraction": fraction, f"{name}_target_all": profit.target_all(stakes, terms)}

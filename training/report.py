@@ -1,65 +1,124 @@
-"""What a reader of a training run sees: pictures and a model card."""
+"""What a reader of a training run sees: pictures, a model card, and a page with all of it."""
 
-from collections.abc import Mapping
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-import numpy as np
+import matplotlib as mpl
 import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from matplotlib.figure import Figure
 
-from models.booster import BoosterModel
 from models.outcome import OutcomeModel
+from models.profile import Profile
+from training import figures
+from training.challenge import Comparison, Trial
 from training.settings import Task
+from training.watching import MATTERS
 
-_BINS = 10
-
-
-def plots(test: pd.DataFrame, model: OutcomeModel) -> dict[str, Figure]:
-    """Return reliability and gains on the test rows (label, one column of probabilities per model), and the leading features."""
-    return {"reliability": _reliability(test), "gains": _gains(test), "features": _features(model)}
-
-
-def _reliability(test: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(5, 5), layout="constrained")
-    axes = figure.subplots()
-    for name in ("booster", "logistic", "health_score"):
-        ordered = test.sort_values(name)
-        parts = [part for part in np.array_split(np.arange(len(ordered)), _BINS) if len(part)]
-        means = [(ordered[name].iloc[part].mean(), ordered["label"].iloc[part].mean()) for part in parts]
-        axes.plot(*zip(*means, strict=True), marker="o", label=name)
-    top = max(axes.get_xlim()[1], axes.get_ylim()[1])
-    axes.plot([0, top], [0, top], color="grey", linestyle=":")
-    axes.set(xlabel="predicted", ylabel="observed", title="Reliability on the test period")
-    axes.legend()
-    return figure
+_TEMPLATE = "report.html.jinja"
+#: Months between the newest date that was learnt and the first that is watched: the window must end, and the grace.
+_MONTH = 30
+_METRICS = {
+    "auc": "AUC",
+    "average_precision": "average precision",
+    "lift_top_decile": "lift, top tenth",
+    "log_loss": "log loss",
+    "brier": "Brier",
+    "ece": "ECE",
+    "calibration_slope": "slope",
+    "empc": "EMPC",
+}
 
 
-def _gains(test: pd.DataFrame) -> Figure:
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    share = np.arange(1, len(test) + 1) / len(test)
-    for name in ("booster", "logistic", "tenure_calendar", "recency", "health_score"):
-        caught = test.sort_values(name, ascending=False)["label"].cumsum() / max(test["label"].sum(), 1)
-        axes.plot(share, caught, label=name)
-    axes.plot([0, 1], [0, 1], color="grey", linestyle=":")
-    axes.set(xlabel="share of accounts looked at", ylabel="share of the outcome caught", title="Gains on the test period")
-    axes.legend()
-    return figure
+def plots(
+    test: pd.DataFrame, model: OutcomeModel, *, trial: Trial | None = None, profile: Profile | None = None
+) -> dict[str, Figure]:
+    """Return the pictures of a run by name; each figure's label tells in words what it shows.
+
+    `test`: account_id, as_of, label, and one column of probabilities per model. `trial` adds churn's survival, its rows being
+    the test's with features; `profile` adds how far inputs may drift.
+    """
+    served = model.served_by
+    found = {
+        "reliability": figures.reliability(test, served),
+        "gains": figures.gains(test, served),
+        "auc_by_date": figures.auc_by_date(test, served),
+        "features": figures.leading_features(model),
+    }
+    if trial is not None and model.outcome == "churn" and len(trial.rows):
+        found["survival"] = figures.survival(trial.challenger.model, trial.rows)
+    if profile is not None:
+        found["drift"] = figures.tolerances(profile, gap=model.horizon_days // _MONTH + 1)
+    return found
 
 
-def _features(model: OutcomeModel, most: int = 20) -> Figure:
-    if isinstance(model.scorer, BoosterModel):
-        weight = pd.Series(model.scorer.booster.feature_importance("gain"), index=list(model.scorer.columns))
-    else:
-        weight = pd.Series(
-            {c: sum(abs(t.coefficient) for t in model.scorer.terms if t.column == c) for c in model.scorer.columns}
+def page(
+    task: Task,
+    record: Mapping[str, Any],
+    model: OutcomeModel,
+    pictures: Mapping[str, Figure],
+    *,
+    tags: Mapping[str, str],
+    profile: Profile | None = None,
+    comparison: Comparison | None = None,
+) -> str:
+    """Return one HTML page that needs nothing beside it: pictures inline, no script, no address of another site.
+
+    `record` is the training's own (interface.md); of its further parts `calibrators` (the rows of `models.calibration.choose`),
+    `leaks_allowed` (of `training.leaks`), `reliability` (of `training.reliability.by_segment`) and `plays` are shown where they
+    are. `pictures` are those of `plots`.
+    """
+    return (
+        _environment()
+        .get_template(_TEMPLATE)
+        .render(
+            task=task,
+            record=record,
+            model=model,
+            tags=tags,
+            profile=profile,
+            inputs=_inputs(profile),
+            comparison=comparison,
+            metrics=_METRICS,
+            models={"booster": record["test"], **record["baselines"]},
+            pictures=[{"name": name, "source": _inline(figure), "alt": figure.get_label()} for name, figure in pictures.items()],
         )
-    leading = weight.nlargest(most).iloc[::-1]
-    figure = Figure(figsize=(7, 6), layout="constrained")
-    axes = figure.subplots()
-    axes.barh(leading.index, leading.to_numpy())
-    axes.set(title="Leading features")
-    return figure
+    )
+
+
+def _inputs(profile: Profile | None) -> Sequence[dict[str, Any]]:
+    """The inputs that matter to drift, the heaviest first: name, weight, share missing at the newest date that was learnt."""
+    if profile is None:
+        return []
+    found = []
+    for name, weight in sorted(profile.weights.items(), key=lambda item: (-item[1], item[0])):
+        table = profile.inputs[name].table
+        newest = table[table.sum(axis=1) > 0][-1]
+        if weight >= MATTERS:
+            found.append({"name": name, "weight": weight, "missing": newest[-1] / newest.sum()})
+    return found
+
+
+def _inline(figure: Figure) -> str:
+    """The figure as a data address of SVG, the same bytes for the same figure."""
+    text = io.BytesIO()
+    with mpl.rc_context({"svg.hashsalt": "kunto"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    return f"data:image/svg+xml;base64,{base64.b64encode(text.getvalue()).decode()}"
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    made.filters["figure"] = _shown
+    made.filters["interval"] = _interval
+    return made
 
 
 def model_card(task: Task, record: Mapping[str, Any], model: OutcomeModel, tags: Mapping[str, str]) -> str:
@@ -96,3 +155,9 @@ Reasons explain this model, not causes. It is fitted to one company's customers 
 
 def _shown(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
+
+
+def _interval(found: Mapping[str, Any], name: str) -> str:
+    """A figure with its interval, where it has one."""
+    value, low, high = (found.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    return _shown(value) if low is None or high is None else f"{_shown(value)} ({_shown(low)}–{_shown(high)})"

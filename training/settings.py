@@ -8,11 +8,25 @@ from models.booster import BoosterSettings
 from models.labels import Event, Outcome
 
 
+class ChallengeSettings(BaseModel):
+    """How much worse a challenger may be, and where one looks; defaults by what a retrained model's luck moves.
+
+    `margin` and `segment_margin`: the share of what the champion gains over the base rate that may be lost overall and in a
+    segment. A segment is judged from `segment_positives` rows with the outcome on.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    margin: float = Field(default=0.1, ge=0, lt=1)
+    segment_margin: float = Field(default=0.4, ge=0, lt=1)
+    segment_positives: int = Field(default=50, ge=1)
+
+
 class TrainingSettings(BaseModel):
     """How models are trained and tested (domain.md §2 "Labels", interface.md `kunto train`).
 
     `every`: "month" (each month's first) or a number of days counted from `test_from`. `test_from` and `test_to` default to
-    the last six months that are mature at the horizon.
+    the last six months that are mature at the horizon. `allow_leaks`: names that the leak audit may let pass.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,6 +40,8 @@ class TrainingSettings(BaseModel):
     test_to: NaiveDatetime | None = None
     seed: int = Field(default=0, ge=0)
     product_features: int = Field(default=10, ge=0)
+    allow_leaks: tuple[str, ...] = ()
+    challenge: ChallengeSettings = ChallengeSettings()
     booster: BoosterSettings = BoosterSettings()
 
     @model_validator(mode="after")

@@ -8,12 +8,18 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from models.calibration import Calibrator
-from models.labels import outcome_labels, timeline
+from models.calibration import Platt
+from models.hazard import step_length
 from models.outcome import OutcomeModel
-from training import baselines, gate, metrics
-from training.dataset import Dataset, build_dataset, snapshot_dates, test_period
-from training.fit import Kind, Rows, calibration_parts, fit_outcome
+from training import baselines, gate, metrics, reliability
+from training.challenge import Contender, Trial
+from training.dataset import Dataset, build_dataset
+from training.exposure import Plays
+from training.fit import Fit, Kind, fit_outcome, refit
+from training.leaks import Leak, audit, refuse
+from training.period import Period, period
+from training.rows import Rows, calibration_parts
+from training.segments import segments
 from training.settings import Task, TrainingSettings, tasks
 from training.tracking import Tracker
 
@@ -24,13 +30,15 @@ FloatArray = npt.NDArray[np.float64]
 class Fitted:
     """One task's result: its JSON record (interface.md), the model that may serve (None: nothing to fit), the test rows.
 
-    `tested` holds the models of which the record's figures speak: fitted before the test, and never shown a row of it.
+    `tested` holds the models of which the record's figures speak: fitted before the test, and never shown a row of it. `trial`
+    is what a champion is challenged by.
     """
 
     record: dict[str, Any]
     model: OutcomeModel | None
     test: pd.DataFrame
     tested: Mapping[Kind, OutcomeModel] = field(default_factory=dict)
+    trial: Trial | None = None
 
 
 def train(
@@ -45,19 +53,28 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train, test, gate and register every task; return their records (interface.md `kunto train`).
 
-    The champion alias moves where the gate lets a model serve. ValueError where there is nothing to train on.
+    The champion alias moves where the gate and the comparison with the champion let a model serve. ValueError where there is
+    nothing to train on; LeakError where a feature reads the future and is not allowed by name.
     """
     chosen = tasks(settings, money="mrr" in tables["subscriptions"].columns, horizon_given=horizon_given)
     if not chosen:
         raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; train churn, or map the prices")
     stage("features")
     horizons = [task.horizon_days for task in chosen]
-    data = build_dataset(tables, data_until=data_until, settings=settings, horizons=horizons, progress=progress)
+    also = tracker.product_features(task.name for task in chosen)
+    data = build_dataset(tables, data_until=data_until, settings=settings, horizons=horizons, also=also, progress=progress)
+    stage("leak audit")
+    plays = Plays(tables)
+    facts: dict[str, Any] = {"data_until": data_until, "settings": settings}
+    periods = {task: period(tables, data, task, plays=plays, **facts) for task in chosen}
+    leaks = refuse(
+        audit(tables, data, {task: each.known.labelled() for task, each in periods.items()}, **facts), settings.allow_leaks
+    )
     records = []
     for task in chosen:
         stage(task.name)
-        fitted = train_task(tables, data, task, data_until=data_until, settings=settings)
-        records.append(tracker.register(task, fitted.record, fitted.model, fitted.test))
+        fitted = train_period(data, task, periods.pop(task), settings=settings, leaks=leaks)
+        records.append(tracker.register(task, fitted.record, fitted.model, fitted.test, fitted.trial))
     return records
 
 
@@ -70,41 +87,31 @@ def train_task(
     settings: TrainingSettings,
     refit: bool = True,
 ) -> Fitted:
-    """Fit before the test, test, gate; refit on all matured rows where the gate lets a model serve, unless told not to."""
-    dates = snapshot_dates(data.spine["as_of"].min(), data_until, settings)
-    test_from, test_to = test_period(dates, data_until, task.horizon_days, settings)
-    known, at = _labelled(tables, data, task, min(test_from, data_until), settings)
-    later, test_at = _labelled(tables, data, task, data_until, settings)
-    inside = ((later.timeline["as_of"] >= test_from) & (later.timeline["as_of"] < test_to)).to_numpy(dtype=bool)
-    test, test_at = later.take(inside), test_at[inside]
+    """Cut the data in time and train one task, as `train_period` does; nothing is registered."""
+    cut = period(tables, data, task, data_until=data_until, settings=settings, plays=Plays(tables))
+    return train_period(data, task, cut, settings=settings, serve=refit)
 
-    fit = _fitter(task, data, settings)
+
+def train_period(
+    data: Dataset, task: Task, cut: Period, *, settings: TrainingSettings, leaks: list[Leak] | None = None, serve: bool = True
+) -> Fitted:
+    """Fit before the test, test, gate; with `serve` refit on all matured rows where the gate lets a model serve."""
+    known, test = cut.known.labelled(), cut.test
     fields: dict[str, Any] = {
         "outcome": task.outcome,
         "horizon_days": task.horizon_days,
         "name": task.name,
         "version": None,
-        "train": _extent(known, data.spine["as_of"].min(), test_from),
+        "train": _extent(known, data.spine["as_of"].min(), cut.start),
+        "challenge": None,
+        "leaks_allowed": [asdict(leak) for leak in leaks or []],
     }
-    if not known.y.any() or known.y.all() or len(set(known.accounts)) < 2 or not len(test):
-        empty = np.zeros(len(test))
-        decision = gate.decide(
-            test.y,
-            test.accounts,
-            known.positive_accounts(),
-            booster=empty,
-            logistic=empty,
-            tenure_calendar=empty,
-            seed=settings.seed,
-        )
-        base_rate = float(test.y.mean()) if len(test) else None
-        figures = {"base_rate": base_rate} | dict.fromkeys(_FIGURES)
-        none = {"test": _extent(test, test_from, test_to) | figures, "baselines": {}, "gate": asdict(decision)}
-        return Fitted(fields | none, None, pd.DataFrame())
+    if not cut.fittable():
+        return Fitted(fields | _nothing_to_fit(known, cut, settings), None, pd.DataFrame())
 
-    models: dict[Kind, OutcomeModel] = {kind: fit(kind, known) for kind in ("booster", "logistic")}
-    p: dict[str, FloatArray] = {kind: model.probability(test.frame) for kind, model in models.items()}
-    p |= _baselines(data, known, at, test, test_at)
+    fits: dict[Kind, Fit] = {kind: _fit(task, kind, cut.known, data, settings) for kind in ("booster", "logistic")}
+    p: dict[str, FloatArray] = {kind: fit.model.probability(test.frame) for kind, fit in fits.items()}
+    p |= _baselines(data, cut)
     decision = gate.decide(
         test.y,
         test.accounts,
@@ -114,93 +121,97 @@ def train_task(
         tenure_calendar=p["tenure_calendar"],
         seed=settings.seed,
     )
-    figures = {name: metrics.evaluate(test.y, values, test.accounts, seed=settings.seed) for name, values in p.items()}
-    serving: Kind = "logistic" if decision.serves == "logistic" else "booster"
-    # What was tested saw nothing of the test; what serves is fitted again on all that has matured since.
-    model = fit(serving, later) if refit and decision.serves != "health_score" else models[serving]
-    model = replace(model, event=settings.event)
-    record = fields | {
-        "test": _extent(test, test_from, test_to) | figures.pop("booster"),
-        "baselines": figures,
-        "gate": asdict(decision),
-    }
+    kind: Kind = "logistic" if decision.serves == "logistic" else "booster"
+    model = fits[kind].model
+    if serve and decision.serves != "health_score":
+        # What was tested saw nothing of the test; what serves is fitted again on all that has matured since.
+        model = refit(task, kind, cut.later, fits[kind], test, settings=settings.booster, seed=settings.seed).model
     shown = pd.DataFrame({"account_id": test.accounts, "as_of": test.timeline["as_of"], "label": test.y, **p})
-    return Fitted(record, model, shown, models)
-
-
-_FIGURES = (
-    "auc",
-    "auc_low",
-    "auc_high",
-    "average_precision",
-    "lift_top_decile",
-    "log_loss",
-    "brier",
-    "ece",
-    "calibration_slope",
-    "empc",
-)
-
-
-def _fitter(task: Task, data: Dataset, settings: TrainingSettings) -> Callable[[Kind, Rows], OutcomeModel]:
-    def fit(kind: Kind, rows: Rows) -> OutcomeModel:
-        return fit_outcome(
-            task,
-            kind,
-            rows,
-            product_features=data.product_features,
-            settings=settings.booster,
-            seed=settings.seed,
-        )
-
-    return fit
-
-
-def _labelled(
-    tables: Mapping[str, Any], data: Dataset, task: Task, until: pd.Timestamp, settings: TrainingSettings
-) -> tuple[Rows, npt.NDArray[np.intp]]:
-    """Rows with a label by what is known at `until`, and their positions in the dataset."""
-    facts: dict[str, Any] = {
-        "data_until": until,
-        "accounts": tables["accounts"],
-        "grace_days": settings.grace,
-        "event": settings.event,
-        "fx": tables.get("fx"),
-    }
-    at_horizon = timeline(tables["subscriptions"], data.spine, horizon_days=task.horizon_days, **facts)
-    labels = outcome_labels(at_horizon, task.outcome, task.horizon_days)["label"]
-    # The hazard looks as far as anything is settled, not to the horizon.
-    found = at_horizon if task.outcome != "churn" else timeline(tables["subscriptions"], data.spine, **facts)
-    has = np.flatnonzero(labels.notna().to_numpy())
-    mrr, later = (at_horizon[name].astype("float64").to_numpy()[has] for name in ("mrr", "mrr_at_horizon"))
-    change = np.divide(later - mrr, mrr, out=np.zeros(len(has)), where=mrr > 0)
-    rows = Rows(
-        data.frame.iloc[has].reset_index(drop=True),
-        found.iloc[has].reset_index(drop=True),
-        labels.to_numpy(dtype="float64", na_value=np.nan)[has],
-        change,
+    where = segments(data.facts.iloc[cut.test_at], data.frame["tenure_days"].iloc[cut.test_at]).reset_index(drop=True)
+    record = (
+        fields
+        | _tested(data, cut, p, settings)
+        | {
+            "gate": asdict(decision),
+            "rounds": fits["booster"].rounds,
+            "calibrators": list(fits[kind].calibrators),
+            "reliability": reliability.by_segment(test.y, p[kind], test.accounts, where, seed=settings.seed),
+            "plays": _by_exposure(task, test, p[kind]),
+        }
     )
-    return rows, has
+    trial = Trial(Contender(fits[kind].model, cut.start), test, where, settings.challenge, settings.seed)
+    tested: dict[Kind, OutcomeModel] = {kind: fit.model for kind, fit in fits.items()}
+    return Fitted(record, replace(model, event=settings.event), shown, tested, trial)
 
 
-def _baselines(
-    data: Dataset,
-    known: Rows,
-    at: npt.NDArray[np.intp],
-    test: Rows,
-    test_at: npt.NDArray[np.intp],
-) -> dict[str, FloatArray]:
+def _fit(task: Task, kind: Kind, rows: Rows, data: Dataset, settings: TrainingSettings) -> Fit:
+    return fit_outcome(task, kind, rows, product_features=data.product_features, settings=settings.booster, seed=settings.seed)
+
+
+_NOT_FITTED: dict[str, Any] = {"rounds": None, "calibrators": [], "reliability": [], "plays": []}
+
+
+def _nothing_to_fit(known: Rows, cut: Period, settings: TrainingSettings) -> dict[str, Any]:
+    """The record's rest where there is nothing to learn from, or to test on: the gate says which."""
+    test, same = cut.test, np.zeros(len(cut.test))
+    decision = gate.decide(
+        test.y,
+        test.accounts,
+        known.positive_accounts(),
+        booster=same,
+        logistic=same,
+        tenure_calendar=same,
+        seed=settings.seed,
+    )
+    figures = dict.fromkeys(metrics.FIGURES) | {"base_rate": float(test.y.mean()) if len(test) else None}
+    return {"test": _extent(test, cut.start, cut.end) | figures, "baselines": {}, "gate": asdict(decision)} | _NOT_FITTED
+
+
+def _tested(data: Dataset, cut: Period, p: Mapping[str, FloatArray], settings: TrainingSettings) -> dict[str, Any]:
+    """The figures of the test period: the booster's, and those of each model beside it."""
+    test = cut.test
+    arr = 12.0 * data.facts["mrr"].iloc[cut.test_at].to_numpy(dtype=np.float64)
+    value = None if np.isnan(arr).all() else np.nan_to_num(arr)
+    figures = {name: metrics.evaluate(test.y, each, test.accounts, value=value, seed=settings.seed) for name, each in p.items()}
+    return {"test": _extent(test, cut.start, cut.end) | figures.pop("booster"), "baselines": figures}
+
+
+def _by_exposure(task: Task, test: Rows, p: FloatArray) -> list[dict[str, Any]]:
+    """Predicted and observed share by what was begun in the horizon: risk is told as if no play were (domain.md §4).
+
+    Only those held out by lot show what would have come of the others.
+    """
+    if test.exposure is None:
+        return []
+    span = task.horizon_days // step_length(task.horizon_days) if task.outcome == "churn" else 0
+    begun, held_out = test.exposure.begun[:, span] > 0, test.exposure.held_out[:, span] > 0
+    groups = {"held_out": held_out & ~begun, "begun": begun, "none": ~begun & ~held_out}
+    return [
+        {
+            "plays": name,
+            "rows": int(rows.sum()),
+            "accounts": len(set(test.accounts[rows])),
+            "mean_p": float(p[rows].mean()) if rows.any() else None,
+            "observed": float(test.y[rows].mean()) if rows.any() else None,
+        }
+        for name, rows in groups.items()
+    ]
+
+
+def _baselines(data: Dataset, cut: Period) -> dict[str, FloatArray]:
     """Probabilities of the test rows by each baseline, calibrated as the models are: none may win by the others' neglect."""
 
     def inputs(rows: Rows, positions: npt.NDArray[np.intp]) -> pd.DataFrame:
         return baselines.inputs(rows.frame, rows.timeline["as_of"], data.health.iloc[positions])
 
-    seen, asked = replace(known, frame=inputs(known, at)), inputs(test, test_at)
+    has = ~np.isnan(cut.known.y)
+    known = cut.known.take(has)
+    seen, asked = replace(known, frame=inputs(known, cut.known_at[has])), inputs(cut.test, cut.test_at)
     parts = list(calibration_parts(seen))
     found = {}
     for fit in (baselines.health_score, baselines.recency, baselines.tenure_calendar):
         margins = [fit(kept.frame, kept.y).raw_score(held.frame) for kept, held in parts]
-        calibrator = Calibrator.fit(np.concatenate(margins), np.concatenate([held.y for _, held in parts]))
+        calibrator = Platt.fit(np.concatenate(margins), np.concatenate([held.y for _, held in parts]))
         found[fit.__name__] = calibrator(fit(seen.frame, seen.y).raw_score(asked))
     return found
 

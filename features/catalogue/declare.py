@@ -121,6 +121,13 @@ def days(age: Any) -> Any:
     return age.cast("float64") / float(DAY)
 
 
+def trend(counts: Any, now: Any, length: int, before: Any, longest: int) -> Any:
+    """The last `length` days against as many of the up to `longest` days before; null: there are fewer than `length`."""
+    there = days(counts.as_of - counts.first_started_at) - length
+    there = ibis.ifelse(there >= length, ibis.least(there, longest), None)
+    return log_ratio(now, before.cast("float64") * length / there)
+
+
 def as_float(name: str) -> Callable[[Any], Any]:
     """Expression of a feature that is the count called `name`, as it is."""
     return lambda counts: counts[name].cast("float64")

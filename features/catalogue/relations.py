@@ -5,7 +5,18 @@ from typing import Any
 
 import ibis
 
-from features.catalogue.declare import Count, Feature, as_float, days, fell_within, log_ratio, ratio, unanswered_run, within
+from features.catalogue.declare import (
+    Count,
+    Feature,
+    as_float,
+    days,
+    fell_within,
+    log_ratio,
+    ratio,
+    trend,
+    unanswered_run,
+    within,
+)
 
 MEETINGS = ("meeting", "qbr", "call")
 DECIDERS = ("decision_maker", "executive")
@@ -38,8 +49,12 @@ def _left_within(rows: Any, length: int) -> Any:
 
 
 def derived_touchpoints(rows: Any) -> Any:
-    """Add `unanswered_run`: the message stands after the last one that was answered."""
-    return rows.mutate(unanswered_run=unanswered_run(rows, "occurred_at", _outreach(rows), _answered(rows)))
+    """Add `unanswered_run`, `no_decider_run`: it stands after the last message answered, after the last decision maker."""
+    named, decider = rows.contact_role.notnull(), rows.contact_role.isin(DECIDERS)
+    return rows.mutate(
+        unanswered_run=unanswered_run(rows, "occurred_at", _outreach(rows), _answered(rows)),
+        no_decider_run=unanswered_run(rows, "occurred_at", named, decider),
+    )
 
 
 def _outreach_counts(name: str, length: int, skip: int = 0) -> list[Count]:
@@ -72,6 +87,17 @@ def _named_counts(name: str, length: int) -> list[Count]:
     ]  # fmt: skip
 
 
+def _took_part(rows: Any) -> Any:
+    """Touchpoints in which the customer took part: it wrote or called, answered, or met us; a call may have met nobody."""
+    return _inbound(rows) | rows.responded_at.notnull() | rows.kind.isin(("meeting", "qbr"))
+
+
+def _took_part_count(name: str, length: int, skip: int = 0) -> Count:
+    return Count(
+        f"took_part_{name}", "touchpoints", lambda v: v.count(where=within(v, length, skip=skip) & _took_part(v)), _ANSWER
+    )
+
+
 def _inbound_count(name: str, length: int, skip: int = 0) -> Count:
     return Count(
         f"inbound_{name}", "touchpoints", lambda v: v.count(where=within(v, length, skip=skip) & _inbound(v)), ("direction",)
@@ -80,6 +106,13 @@ def _inbound_count(name: str, length: int, skip: int = 0) -> Count:
 
 COUNTS = [
     Count("touches_90d", "touchpoints", lambda v: v.count(where=within(v, 90))),
+    Count("touches_30d", "touchpoints", lambda v: v.count(where=within(v, 30))),
+    Count("touches_60d", "touchpoints", lambda v: v.count(where=within(v, 60))),
+    _took_part_count("30d", 30),
+    _took_part_count("60d", 60),
+    _took_part_count("335d_before", 335, 30),
+    Count("took_part_age", "touchpoints", lambda v: v.age.min(where=_took_part(v)), _ANSWER, empty=None),
+    Count("no_decider_run", "touchpoints", lambda v: v.count(where=v.no_decider_run), _ROLE),
     _inbound_count("30d", 30),
     _inbound_count("90d", 90),
     _inbound_count("90d_before", 90, 90),
@@ -89,6 +122,7 @@ COUNTS = [
     _meeting_counts("90d_before", 90, 90)[1],
     Count("trainings_365d", "touchpoints", lambda v: v.count(where=within(v, 365) & v.kind.isin(("training", "webinar")))),
     *_named_counts("30d", 30),
+    *_named_counts("60d", 60),
     *_named_counts("90d", 90),
     *_outreach_counts("30d", 30),
     *_outreach_counts("90d", 90),
@@ -176,6 +210,18 @@ FEATURES = [
     _touch("days_since_reply", "days", None, 0, "days since the last answer to a message",
            "päivää edellisestä vastauksesta viestiin",
            lambda c: days(c.as_of - c.reply_at)),
+    _touch("contact_share_30d", "share", 30, -1, "share of touchpoints in 30 days in which the customer took part",
+           "kontakteista 30 päivässä, joissa asiakas oli mukana", lambda c: ratio(c.took_part_30d, c.touches_30d)),
+    _touch("contact_share_60d", "share", 60, -1, "share of touchpoints in 60 days in which the customer took part",
+           "kontakteista 60 päivässä, joissa asiakas oli mukana", lambda c: ratio(c.took_part_60d, c.touches_60d)),
+    _touch("contacts_60d", "touchpoints", 60, 0, "touchpoints in 60 days in which the customer took part",
+           "kontaktia 60 päivässä, joissa asiakas oli mukana", as_float("took_part_60d")),
+    _touch("contacts_trend_30d_of_365d", "log ratio", 365, 0,
+           "change of touchpoints in which the customer took part, the last 30 days against the year",
+           "muutos kontakteissa, joissa asiakas oli mukana, viimeiset 30 päivää vuoteen",
+           lambda c: trend(c, c.took_part_30d, 30, c.took_part_335d_before, 335)),
+    _touch("days_since_contact", "days", None, 0, "days since the customer last wrote, called, answered or met us",
+           "päivää siitä, kun asiakas viimeksi kirjoitti, soitti, vastasi tai tapasi meidät", lambda c: days(c.took_part_age)),
     _ours("days_since_touch", "days", None, 0, "days since the last touchpoint", "päivää edellisestä kontaktista",
           lambda c: days(c.touch_age)),
     _touch("days_since_meeting", "days", None, 0, "days since the last meeting or call",
@@ -190,6 +236,10 @@ FEATURES = [
                  "kontakteista päättäjän kanssa 30 päivässä", lambda c: ratio(c.deciders_named_30d, c.named_30d)),
     _stakeholder("decision_maker_share_90d", "share", 90, 0, "share of touchpoints in 90 days with a decision maker",
                  "kontakteista päättäjän kanssa 90 päivässä", lambda c: ratio(c.deciders_named_90d, c.named_90d)),
+    _stakeholder("decision_maker_share_60d", "share", 60, 0, "share of touchpoints in 60 days with a decision maker",
+                 "kontakteista päättäjän kanssa 60 päivässä", lambda c: ratio(c.deciders_named_60d, c.named_60d)),
+    _stakeholder("touchpoints_since_decision_maker", "touchpoints", None, 0, "touchpoints since one with a decision maker",
+                 "kontaktia edellisestä päättäjäkontaktista", as_float("no_decider_run")),
     _stakeholder("decision_maker_meetings_change_90d", "meetings", 180, 0,
                  "more meetings with decision makers than in the 90 days before",
                  "päättäjätapaamista enemmän kuin edellisinä 90 päivänä",

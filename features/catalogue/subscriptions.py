@@ -8,6 +8,9 @@ from features.catalogue.declare import DAY, Count, Feature, as_float, days, rati
 from features.contract import DECIMAL_TYPE
 
 SOURCE = "subscriptions"
+#: A rise of the price per seat that is more than a yearly indexation.
+CLEAR_RISE = 0.05
+_PRICED = ("mrr", "seats", "subscription_id")
 
 
 def _running(rows: Any, days_ago: int = 0) -> Any:
@@ -53,12 +56,9 @@ COUNTS = [
     Count("mrr_running", SOURCE, _mrr, ("mrr",)),
     Count("seats_running", SOURCE, lambda v: v.seats.sum(where=_running(v)), ("seats",), empty=None),
     Count("products_running", SOURCE, lambda v: v["product"].nunique(where=_running(v)), ("product",)),
-    Count(
-        "rise_max_180d",
-        SOURCE,
-        lambda v: ibis.greatest(v.rise, 0.0).max(where=within(v, 180)),
-        ("mrr", "seats", "subscription_id"),
-    ),
+    Count("rise_max_180d", SOURCE, lambda v: ibis.greatest(v.rise, 0.0).max(where=within(v, 180)), _PRICED),
+    Count("rise_max_365d", SOURCE, lambda v: ibis.greatest(v.rise, 0.0).max(where=within(v, 365)), _PRICED),
+    Count("risen_at", SOURCE, lambda v: v.started_at.max(where=v.rise >= CLEAR_RISE), _PRICED, empty=None),
     Count("renewals_passed", SOURCE, lambda v: v.renewal_at.nunique(where=_renewed(v)), ("renewal_at",)),
     Count("rows_begun", SOURCE, lambda v: v.count()),
     Count("first_started_at", SOURCE, lambda v: v.started_at.min(), empty=None),
@@ -142,6 +142,17 @@ FEATURES = [
         "price_rise_max_180d", "share", SOURCE, 180, "price_pressure", 1,
         {"en": "largest rise of the price per seat in 180 days", "fi": "suurin korotus käyttäjäpaikan hintaan 180 päivässä"},
         as_float("rise_max_180d"),
+    ),
+    Feature(
+        "price_rise_max_365d", "share", SOURCE, 365, "price_pressure", 1,
+        {"en": "largest rise of the price per seat in a year", "fi": "suurin korotus käyttäjäpaikan hintaan vuodessa"},
+        as_float("rise_max_365d"),
+    ),
+    Feature(
+        "days_since_price_rise", "days", SOURCE, None, "price_pressure", 0,
+        {"en": "days since the price per seat last rose by 5 % or more",
+         "fi": "päivää siitä, kun käyttäjäpaikan hinta viimeksi nousi vähintään 5 %"},
+        lambda c: days(c.as_of - c.risen_at),
     ),
     Feature(
         "mrr_change_90d", "share", SOURCE, 90, "growth", 0,

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from features.catalogue.declare import Count, Feature, as_float, days, fell_within, ratio, within
+from features.catalogue.declare import Count, Feature, as_float, days, fell_within, ratio, trend, within
 from features.catalogue.usage import users
 
 URGENT = ("urgent", "critical", "p1", "highest", "blocker")
@@ -71,6 +71,8 @@ def _notes(name: str, kind: str, length: int) -> Count:
 
 
 COUNTS = [
+    _tickets("180d_before", 180, 30),
+    Count("escalated_last_at", "tickets", lambda v: v.escalated_at.max(), ("escalated_at",), empty=None),
     _tickets("7d", 7),
     _tickets("30d", 30),
     _tickets("90d", 90),
@@ -138,6 +140,15 @@ FEATURES = [
         "tickets_change_90d", "tickets", 180, 0, "more tickets than in the 90 days before",
         "tukipyyntöä enemmän kuin edellisinä 90 päivänä",
         lambda c: (c.tickets_90d - c.tickets_90d_before).cast("float64"),
+    ),
+    _support(
+        "tickets_trend_30d_of_210d", "log ratio", 210, 0, "change of tickets, the last 30 days against the 180 before",
+        "tukipyyntöjen muutos, viimeiset 30 päivää edellisiin 180:een",
+        lambda c: trend(c, c.tickets_30d, 30, c.tickets_180d_before, 180),
+    ),
+    _support(
+        "days_since_escalation", "days", None, 0, "days since a ticket was last escalated",
+        "päivää siitä, kun tukipyyntö viimeksi eskaloitiin", lambda c: days(c.as_of - c.escalated_last_at),
     ),
     _support(
         "tickets_per_user_90d", "tickets a user", 90, 0, "tickets per active user in 90 days",

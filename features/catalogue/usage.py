@@ -6,11 +6,15 @@ from typing import Any
 
 import ibis
 
-from features.catalogue.declare import DAY, Count, Feature, as_float, days, log_ratio, ratio, within
+from features.catalogue.declare import DAY, Count, Feature, as_float, days, log_ratio, ratio, trend, within
 
 SOURCE = "usage"
 #: 63 bits fit a signed 64-bit integer, and 63 days are nine whole weeks; six blocks hold a year.
 _BLOCK_DAYS, _BLOCKS = 63, 6
+#: Spans of 30 days in a year.
+_MONTHS = 12
+#: A month below this share of the best one is a low one: holidays alone take about half.
+_LOW_SHARE = 0.6
 #: Use before this many days is not read.
 REACH_DAYS = 365
 #: Days since the last use are no more than this.
@@ -62,13 +66,6 @@ def _active_share(counts: Any, length: int) -> Any:
     return ratio(_active_days(counts, 0, length), ibis.least((age + DAY - 1) // DAY, length))
 
 
-def _trend(counts: Any, now: Any, length: int, before: Any, longest: int) -> Any:
-    """Use of the last `length` days against as many of the up to `longest` days before; null: there are fewer than `length`."""
-    there = days(counts.as_of - counts.first_started_at) - length
-    there = ibis.ifelse(there >= length, ibis.least(there, longest), None)
-    return log_ratio(now, before.cast("float64") * length / there)
-
-
 def _days_to_first_use(counts: Any) -> Any:
     """Days from the account's start to its first use, or so far; null where that may lie before what is read."""
     age, use_age = counts.as_of - counts.first_started_at, counts.first_use_age
@@ -93,6 +90,22 @@ def _longest_silence(counts: Any, length: int) -> Any:
     return calendar.right(ibis.least(age, length)).split("1").map(lambda silence: silence.length()).maxs()
 
 
+def _best_month(counts: Any) -> Any:
+    """The most events in 30 days of the year before the last 30 days; null: none of these days had use."""
+    return ibis.greatest(*(counts[f"events_month_{month}"] for month in range(1, _MONTHS))).nullif(0)
+
+
+def _low_months(counts: Any) -> Any:
+    """How many spans of 30 days in a row, back from T, had clearly less use than the best one."""
+    run, going = ibis.literal(0, type="int64"), ibis.literal(1, type="int64")
+    enough = _LOW_SHARE * _best_month(counts).cast("float64")
+    for month in range(_MONTHS):
+        events = counts.events_30d if month == 0 else counts[f"events_month_{month}"]
+        going *= (events.cast("float64") < enough).cast("int64")
+        run += going
+    return run.cast("float64")
+
+
 def users(counts: Any, name: str) -> Any:
     """Users active in a window: the distinct ones that rows name, and no fewer than a daily sum says; null: neither is given."""
     named, daily = counts[f"users_distinct_{name}"], counts[f"users_peak_{name}"]
@@ -112,6 +125,11 @@ def _window_counts(name: str, length: int, skip: int = 0) -> list[Count]:
     ]
 
 
+def _events_of_month(month: int) -> Count:
+    """Events of a span of 30 days, so many spans before the last one."""
+    return Count(f"events_month_{month}", SOURCE, lambda v: v.quantity.sum(where=within(v, 30, skip=30 * month)))
+
+
 def _breadth(name: str, length: int, skip: int = 0) -> Count:
     return Count(f"features_{name}", SOURCE, lambda v: v.feature.nunique(where=within(v, length, skip=skip)))
 
@@ -124,6 +142,7 @@ COUNTS = [
     *_window_counts("90d_before", 90, 90),
     Count("events_180d_before", SOURCE, lambda v: v.quantity.sum(where=within(v, 180, skip=30))),
     Count("events_275d_before", SOURCE, lambda v: v.quantity.sum(where=within(v, 275, skip=90))),
+    *map(_events_of_month, range(1, _MONTHS)),
     _breadth("30d", 30),
     _breadth("90d", 90),
     _breadth("30d_before", 30, 30),
@@ -135,6 +154,11 @@ COUNTS = [
         SOURCE,
         # Lower case is slow: only where it is read.
         lambda v: v.quantity.sum(where=ibis.ifelse(within(v, 30), v.feature, None).lower().isin(CANCELLATION_PAGES)),
+    ),
+    Count(
+        "cancellation_visits_90d",
+        SOURCE,
+        lambda v: v.quantity.sum(where=ibis.ifelse(within(v, 90), v.feature, None).lower().isin(CANCELLATION_PAGES)),
     ),
     Count("last_use_age", SOURCE, lambda v: ibis.least(v.age.min(), _RECENCY_DAYS * DAY), empty=_RECENCY_DAYS * DAY),
     Count("first_use_age", SOURCE, lambda v: v.age.max()),
@@ -235,17 +259,17 @@ FEATURES = [
     _usage(
         "events_trend_7d", "log ratio", 30, "usage_decline", "change of use, the last 7 days against the 23 before",
         "käytön muutos, viimeiset 7 päivää edellisiin 23:een",
-        lambda c: _trend(c, c.events_7d, 7, c.events_30d - c.events_7d, 23),
+        lambda c: trend(c, c.events_7d, 7, c.events_30d - c.events_7d, 23),
     ),
     _usage(
         "events_trend_30d_of_210d", "log ratio", 210, "usage_decline",
         "change of use, the last 30 days against the 180 before", "käytön muutos, viimeiset 30 päivää edellisiin 180:een",
-        lambda c: _trend(c, c.events_30d, 30, c.events_180d_before, 180),
+        lambda c: trend(c, c.events_30d, 30, c.events_180d_before, 180),
     ),
     _usage(
         "events_trend_90d_of_365d", "log ratio", 365, "usage_decline",
         "change of use, the last 90 days against the rest of the year", "käytön muutos, viimeiset 90 päivää muuhun vuoteen",
-        lambda c: _trend(c, c.events_90d, 90, c.events_275d_before, 275),
+        lambda c: trend(c, c.events_90d, 90, c.events_275d_before, 275),
     ),
     _usage(
         "events_trend_30d", "log ratio", 60, "usage_decline", "change of use, the last 30 days against the 30 before",
@@ -276,6 +300,15 @@ FEATURES = [
         lambda c: log_ratio(c.features_30d, c.features_30d_before),
     ),
     _usage(
+        "events_30d_of_best_month", "share", 365, "usage_decline", "use of the last 30 days as a share of the best month's",
+        "viimeisten 30 päivän käyttö osuutena parhaan kuukauden käytöstä",
+        lambda c: ratio(c.events_30d, _best_month(c)), peers=True,
+    ),
+    _usage(
+        "low_use_months", "months", 365, "usage_decline", "months in a row with much less use than in the best one",
+        "kuukautta peräkkäin selvästi parasta kuukautta vähemmällä käytöllä", _low_months, direction=0,
+    ),
+    _usage(
         "days_to_first_use", "days", 365, "onboarding_stalled", "days from the start to the first use",
         "päivää alusta ensimmäiseen käyttöön", _days_to_first_use, direction=1,
     ),
@@ -286,6 +319,10 @@ FEATURES = [
     _usage(
         "cancellation_page_visits_30d", "visits", 30, "usage_decline", "visits to the cancellation page in 30 days",
         "käyntiä irtisanomissivulla 30 päivässä", as_float("cancellation_visits_30d"), direction=1,
+    ),
+    _usage(
+        "cancellation_page_visits_90d", "visits", 90, "usage_decline", "visits to the cancellation page in 90 days",
+        "käyntiä irtisanomissivulla 90 päivässä", as_float("cancellation_visits_90d"), direction=1,
     ),
 ]  # fmt: skip
 

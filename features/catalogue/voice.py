@@ -84,6 +84,11 @@ def _standing(rows: Any) -> Any:
     return within(rows, 365) & rows.latest_of_goal
 
 
+def _progress_latest(counts: Any) -> Any:
+    """Mean progress of the standing goals."""
+    return ratio(counts.goal_progress_standing, counts.goal_targets_standing)
+
+
 def _goal_counts(name: str, length: int, skip: int = 0) -> list[Count]:
     def counted(rows: Any) -> Any:
         return within(rows, length, skip=skip) & (rows.target > 0)
@@ -111,6 +116,9 @@ COUNTS = [
     Count("goals_standing", "outcomes", lambda v: v.goal.nunique(where=_standing(v))),
     Count("goals_reached", "outcomes", lambda v: v.goal.nunique(where=_standing(v) & (v["value"] >= v.target))),
     Count("goal_last_at", "outcomes", lambda v: v.measured_at.max(), empty=None),
+    Count("goal_progress_standing", "outcomes", lambda v: _progress(v).sum(where=_standing(v)), empty=None),
+    Count("goal_targets_standing", "outcomes", lambda v: v.count(where=_standing(v) & (v.target > 0))),
+    Count("goal_best", "outcomes", lambda v: _progress(v).max(where=within(v, 365)), empty=None),
     Count("goal_lowest", "outcomes", lambda v: _progress(v).min(where=_standing(v)), empty=None),
     *_goal_counts("30d", 30),
     *_goal_counts("90d", 90),
@@ -197,6 +205,17 @@ FEATURES = [
         {"en": "change of the progress towards own goals against the 90 days before",
          "fi": "muutos omien tavoitteiden etenemisessä edellisiin 90 päivään"},
         lambda c: ratio(c.goal_progress_90d, c.goal_targets_90d) - ratio(c.goal_progress_90d_before, c.goal_targets_90d_before),
+    ),
+    Feature(
+        "goal_progress_latest", "share", "outcomes", 365, "value_unproven", -1,
+        {"en": "progress towards own goals when last measured", "fi": "eteneminen omissa tavoitteissa viimeksi mitattuna"},
+        _progress_latest,
+    ),
+    Feature(
+        "goal_progress_of_best", "share", "outcomes", 365, "value_unproven", -1,
+        {"en": "progress towards own goals when last measured, as a share of the year's best",
+         "fi": "eteneminen omissa tavoitteissa viimeksi mitattuna osuutena vuoden parhaasta"},
+        lambda c: ratio(_progress_latest(c), c.goal_best),
     ),
     Feature(
         "goal_progress_lowest", "share", "outcomes", 365, "value_unproven", -1,

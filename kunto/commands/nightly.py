@@ -25,7 +25,7 @@ def nightly(
     again: Annotated[bool, typer.Option("--again", help="Do a night anew that is done already.")] = False,
     json: JsonOption = False,
 ) -> None:
-    """Do everything that a night needs: check the data, score, steps of plays due, what moved, tidying up.
+    """Do everything that a night needs: check the data, score, steps of plays due, what moved, tidying up, watching the models.
 
     Safe to run twice, and after a crash: it goes on where it stopped. Exit 1 while another process does it.
     """
@@ -124,4 +124,18 @@ def _housekeeping(result: dict[str, Any]) -> str:
     return f"{result['deliveries']:,} old deliveries to webhooks dropped"
 
 
-_WORDS = {"data": _data, "score": _score, "plays": _plays, "drift": _drift, "housekeeping": _housekeeping}
+def _watch(result: dict[str, Any]) -> str:
+    told = f"{len(result['alarms'])} alarms of drift or shortfall; `kunto watch` tells more" if result["alarms"] else "no alarm"
+    if result["trained"]:
+        return f"{told}; trained {', '.join(each['name'] for each in result['trained'])}"
+    return f"{told}; training is due: `kunto watch --retrain`" if result["training_due"] else told
+
+
+_WORDS = {
+    "data": _data,
+    "score": _score,
+    "plays": _plays,
+    "drift": _drift,
+    "housekeeping": _housekeeping,
+    "watch": _watch,
+}

@@ -128,18 +128,17 @@ def show(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def models(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
-    """List the registered versions, their gate and their aliases."""
+    """List the registered versions, their gate, how they compared with the champion of their time, and their aliases."""
     versions = jobs.open_tracker(Workspace(workspace)).versions()
     if json:
         print_json(versions)
         return
     table = Table(title="Registered models", title_justify="left")
-    for heading in ("Name", "Version", "Gate", "AUC", "Aliases", "Created"):
+    for heading in ("Name", "Version", "Gate", "Challenge", "AUC", "Aliases", "Created"):
         table.add_column(heading)
     for row in versions:
-        table.add_row(
-            row["name"], str(row["version"]), row["gate"], _number(row["auc"]), ", ".join(row["aliases"]), row["created"]
-        )
+        told = (row["gate"], row["challenge"] or "–", _number(row["auc"]), ", ".join(row["aliases"]), row["created"])
+        table.add_row(row["name"], str(row["version"]), *told)
     out.print(table if versions else "No model is registered yet: `kunto train`.")
 
 
@@ -149,12 +148,12 @@ def promote(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     json: JsonOption = False,
 ) -> None:
-    """Move `champion` to a version, if its gate lets it serve."""
-    jobs.open_tracker(Workspace(workspace)).promote(name, version)
+    """Move `champion` to a version, if its gate and its comparison with the champion let it serve."""
+    reasons = jobs.open_tracker(Workspace(workspace)).promote(name, version)
     if json:
         print_json({"name": name, "champion": version})
     else:
-        out.print(f"{name} is now served by version {version}.")
+        out.print(" ".join([f"{name} is now served by version {version}.", *reasons]))
 
 
 def rollback(

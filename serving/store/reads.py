@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 
 from serving.store.instants import UtcDateTime
 from serving.store.records import HealthPoint, Line, LoggedDecision, Score
+from serving.store.scored_account import whole
 from serving.store.tables import AccountRow, DecisionRow, RunRow, ScoreRow
 
 #: Kinds of runs that score the whole portfolio.
@@ -182,7 +183,7 @@ def _standing_id(given: Sequence[str]) -> ScalarSelect[Any]:
 def to_score(row: Row[Any]) -> Score:
     """Return a row of `history` or `standing` as a Score, its record whole again."""
     identity = {"account_id": row.account_id, "name": row.name, "csm": row.csm, "as_of": row.as_of.isoformat()}
-    record = {**identity, **row.record, "versions": row.versions}
+    record = {**identity, **whole(row.record), "versions": row.versions}
     return Score(row.run_id, row.as_of, row.scored_at, row.finished_at, record, row.candidates)
 
 

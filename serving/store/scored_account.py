@@ -16,7 +16,7 @@ from serving.store.instants import utc
 KEPT = frozenset(
     {
         *("tier", "stage", "leaving", "health", "predictions", "curve", "reasons", "play"),
-        *("arr", "arr_at_risk", "renewal", "disagreement"),
+        *("arr", "arr_at_risk", "expected_lifetime_value", "renewal", "disagreement"),
     }
 )
 #: Kept in columns of their own, or in `accounts`.
@@ -29,6 +29,9 @@ DRIVER = (
     frozenset({"text"}),
 )
 PLAY = (frozenset({"name", "expected_value", "beaten", "assignment"}), frozenset({"why"}))
+#: Figures, and figures of a renewal, that the earliest scores in a history may lack.
+_LATER: Mapping[str, None] = {"expected_lifetime_value": None}
+_LATER_OF_RENEWAL: Mapping[str, None] = dict.fromkeys(("expected_arr", "expected_arr_low", "expected_arr_high"))
 #: What may stand in a decision's `known`.
 KNOWN = KEPT | {"probabilities", "drivers", "versions"}
 #: `p_churn` is the probability at this horizon (domain.md §4: reasons and plays look at 90 days).
@@ -63,6 +66,14 @@ def columns(record: Mapping[str, Any]) -> dict[str, Any]:
         "arr_at_risk": _or_none(float, kept.get("arr_at_risk")),
         **stored,
     }
+
+
+def whole(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `columns` kept as `record`, also of a score made before some figure existed: there it is null."""
+    record = {**_LATER, **kept}
+    if renewal := record.get("renewal"):
+        record["renewal"] = {**_LATER_OF_RENEWAL, **renewal}
+    return record
 
 
 def known(facts: Mapping[str, Any], account_id: str) -> Json:

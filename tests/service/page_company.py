@@ -14,6 +14,8 @@ AS_OF = datetime(2026, 7, 1)
 SCRIPT = "<script>document.title='owned'</script>\"'&amp;"
 SCRIPT_ID = 'x/"><img src=x onerror=alert(1)>'
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
+EXPECTED = {"probability": 0.35, "expected_arr": 31_415.0, "expected_arr_low": 27_182.0, "expected_arr_high": 35_500.0}
+NOT_EXPECTED = {"date": "2026-09-30", "notice_by": "2026-08-31", **dict.fromkeys(EXPECTED)}
 #: A feature that no catalogue declares (any more).
 GONE = "use_of_teleport_90d"
 LEAVING = [f"gone{k}" for k in range(7)]
@@ -55,7 +57,8 @@ def account(account_id: str, **changed: Any) -> dict[str, Any]:
         "play": _play("rescue_plan", 1234.0),
         "arr": 48_000.0,
         "arr_at_risk": None if leaving else 12_345.0,
-        "renewal": {"date": "2026-09-30", "notice_by": "2026-08-31", "probability": None if leaving else 0.35},
+        "expected_lifetime_value": None if leaving else 87_654.0,
+        "renewal": {"date": "2026-09-30", "notice_by": "2026-08-31", **EXPECTED} if not leaving else NOT_EXPECTED,
         "disagreement": False,
         "leaving": leaving,
         "versions": {"model": "churn/3", "config": "9f2c", "data": "77ab"},
@@ -100,7 +103,7 @@ def accounts() -> list[dict[str, Any]]:
     few = scored_health(66, 3, band=None, coverage=0.3, provisional=True)
     none = scored_health(None, components={}, coverage=0.0, provisional=True, no_score="nothing_measured")
     no_date = {"date": None, "notice_by": None, "probability": None}
-    urgent = {"date": "2026-08-10", "notice_by": "2026-07-10", "probability": 0.35}
+    urgent = {"date": "2026-08-10", "notice_by": "2026-07-10", **EXPECTED}
     return [
         account("acme", name="Acme Oy", health=measured_health(), renewal=urgent, play=_play("rescue_plan", 9000.0)),
         account("long", name=LONG, csm="Bartholomäus Hohenstein-Langenburg", tier="strategic"),
@@ -124,7 +127,8 @@ def without_money() -> list[dict[str, Any]]:
     ]
     reasons = {"outcome": "health", "horizon_days": None, "base_value": 0.0, "raw_score": 40.0, "drivers": drivers, "other": 7.5}
     renewal = {"date": None, "notice_by": None, "probability": None}
-    nothing = {"predictions": None, "curve": None, "arr": None, "arr_at_risk": None, "tier": None, "renewal": renewal}
+    money = dict.fromkeys(("arr", "arr_at_risk", "expected_lifetime_value"))
+    nothing = {"predictions": None, "curve": None, "tier": None, "renewal": renewal, **money}
     return [account(each, reasons=reasons, play=_play("low_adoption", 0.12), **nothing) for each in ("plain", "simple")]
 
 

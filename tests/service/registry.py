@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from models.booster import BoosterSettings, fit_booster
-from models.calibration import Calibrator, Precision
+from models.calibration import Platt, Precision
 from models.hazard import CARRIED, STEP
 from models.labels import Outcome
 from models.linear import LinearModel, Term
@@ -27,7 +27,7 @@ def outcome_model(outcome: Outcome, base: float = -2.0, scorer: object = None) -
         outcome,
         90,
         scorer or LinearModel(columns, base, (term,)),  # type: ignore[arg-type]
-        Calibrator(0.0, 1.0),
+        Platt(0.0, 1.0),
         Precision((0.3,), (0, 7)),
         {90: 0.06},
     )

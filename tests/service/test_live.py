@@ -170,6 +170,7 @@ def test_a_table_none_of_whose_features_is_given_is_not_connected(
     there = {name for name, points in few["health"]["components"].items() if points is not None}
     assert there == {"usage", "business"}
     assert few["arr"] is few["tier"] is few["renewal"]["date"] is None
+    assert few["expected_lifetime_value"] is few["renewal"]["expected_arr"] is None
     met = scorer.score([some | {"meetings_90d": 2.0}], as_of)[0][0]
     assert met["health"]["components"]["engagement"] is not None
 
@@ -182,7 +183,7 @@ def test_dates_are_told_where_a_calendar_has_them(scorer: LiveScorer, as_of: pd.
     assert [each["date"] for each in told] == [str(today + pd.Timedelta(days=30.25)), str(today), None, None]
     assert [each["notice_by"] for each in told] == [str(today - pd.Timedelta(days=2)), None, None, None]
     assert told[0]["probability"] is not None
-    assert told[2]["probability"] is None
+    assert [each["probability"] for each in told[2:]] == [None, None], "beyond the curve, and in the past"
 
 
 def test_those_under_notice_are_listed_not_predicted(champions: Champions, rows: list[Row], as_of: pd.Timestamp) -> None:
@@ -288,10 +289,10 @@ def test_what_if_nothing_changes_nothing(
         assert difference["play"]["before"] == difference["play"]["after"]
         assert difference["play"]["expected_value"] == 0
         if not fact["leaving"]:
-            assert difference["arr_at_risk"] == 0
+            assert difference["arr_at_risk"] == difference["expected_lifetime_value"] == 0
             assert [each["change"] for each in difference["predictions"]] == [0.0] * 5
         else:
-            assert difference["predictions"] is difference["arr_at_risk"] is None
+            assert difference["predictions"] is difference["arr_at_risk"] is difference["expected_lifetime_value"] is None
 
 
 def test_what_if_is_the_score_of_the_changed_features(
@@ -307,6 +308,8 @@ def test_what_if_is_the_score_of_the_changed_features(
     [changed], _ = scorer.score([rows[at] | changes], as_of, account_ids=[account_id], facts=[facts[at]])
     assert answer["after"] == changed
     difference = answer["difference"]
+    worth = [record["expected_lifetime_value"] for record in (live[at], changed)]
+    assert difference["expected_lifetime_value"] == worth[1] - worth[0] != 0
     assert difference["health_score"] == changed["health"]["score"] - live[at]["health"]["score"] < 0
     for told, was, becomes in zip(difference["predictions"], live[at]["predictions"], changed["predictions"], strict=True):
         assert (told["outcome"], told["horizon_days"]) == (was["outcome"], was["horizon_days"])

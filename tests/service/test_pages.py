@@ -149,6 +149,8 @@ def test_the_account_page_has_the_evidence(behind: Behind) -> None:
         "decision makers met 0 −7.5",
         "Coverage 100%",
         "renewal on 10 Aug 2026; probability of not renewing 35%",
+        "Expected ARR then €31,415 (€27,182 – €35,500)",
+        "ARR €48,000 lifetime value €87,654: five years' margin, discounted",
         "by churn/3, configuration 9f2c, data 77ab",
         "4 scores; the last is",
         "Key accounts: 41 (median)",
@@ -171,6 +173,20 @@ def test_special_accounts_say_what_is_special(behind: Behind) -> None:
         read = text(app.get(address(account_id)).text)
         for fact in facts:
             assert fact in read, (account_id, fact, read)
+
+
+def test_expected_revenue_is_told_where_it_is_known(mine: Behind) -> None:
+    older = account("older", renewal={"date": "2026-09-30", "notice_by": "2026-08-31", "probability": 0.35})
+    del older["expected_lifetime_value"]
+    write(mine.store, [account("acme"), older, account("gone", leaving=True)])
+    finnish, app = client(mine, language="fi"), client(mine)
+    read = text(finnish.get(address("acme")).text)
+    assert "elinkaariarvo 87 654 €: viiden vuoden kate diskontattuna" in read
+    assert "Odotettu ARR silloin 31 415 € (27 182 € – 35 500 €)" in read
+    for account_id in ("older", "gone"):
+        read = text(app.get(address(account_id)).text)
+        assert "lifetime value" not in read
+        assert "Expected ARR" not in read
 
 
 def test_what_was_said_earlier_can_be_asked(behind: Behind) -> None:

@@ -11,11 +11,14 @@ from mlflow import MlflowClient
 
 from features.loader import load
 from kunto.workspace import Workspace
+from models.choice import PlaySettings
 from models.registry import versions, worded
-from serving.champions import ModelError, load_champions, load_versions
-from serving.replay import ReplayError, predictions, replay
+from serving.champions import Champions, ModelError, load_champions, load_versions
+from serving.replay import ReplayError, predictions, replay, stakes
 from serving.scoring import Scored, ScoringSettings, score
 from serving.store import Identity, Store, UnknownAccountError
+
+AT_STAKE = ("arr_at_risk", "expected_lifetime_value")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,45 @@ def test_every_account_replays_from_what_the_store_gives_back(kept: Store, night
         if not record["leaving"]:
             again = predictions(champions, inputs)
             assert numbers(again) == pytest.approx(numbers(record["predictions"]), rel=0, abs=1e-9)
+            at_stake = stakes(champions, inputs, PlaySettings())
+            assert at_stake is not None
+            assert at_stake["renewal"] == {name: record["renewal"][name] for name in at_stake["renewal"]}
+            assert [at_stake[name] for name in AT_STAKE] == [record[name] for name in AT_STAKE]
+
+
+def test_what_is_at_stake_follows_the_settings_given(kept: Store, night: Night) -> None:
+    champions = load_versions(night.registry, versions(night.scored.records[0]["versions"]["model"]))
+    inputs = kept.inputs.read(chosen(night)[0])
+    assert inputs is not None
+    full, half = (stakes(champions, inputs, PlaySettings(margin=margin)) for margin in (0.8, 0.4))
+    assert full is not None
+    assert half is not None
+    assert half["expected_lifetime_value"] == pytest.approx(full["expected_lifetime_value"] / 2)
+    assert stakes(Champions({}, None), inputs, PlaySettings()) is None
+    bare = replace(inputs, facts=inputs.facts | {"mrr": None})
+    unknown = stakes(champions, bare, PlaySettings())
+    assert unknown is not None
+    assert [unknown[name] for name in AT_STAKE] == [None, None]
+    assert unknown["renewal"]["probability"] == full["renewal"]["probability"]
+
+
+def test_a_score_from_before_a_figure_existed_is_read_and_replayed(store: Store, night: Night) -> None:
+    older = [_without_expectations(record) for record in night.scored.records]
+    keep(store, replace(night, scored=replace(night.scored, records=older)), "older")
+    account_id = chosen(night)[0]
+    [score] = store.scores(account_id)
+    assert score.record["expected_lifetime_value"] is None
+    given = next(record for record in night.scored.records if record["account_id"] == account_id)
+    assert score.record["renewal"].keys() == given["renewal"].keys()
+    assert score.record["renewal"]["expected_arr"] is None
+    assert score.record["renewal"]["probability"] == given["renewal"]["probability"]
+    assert numbers(replay(store, night.registry, account_id)) == pytest.approx(numbers(given["predictions"]), rel=0, abs=1e-9)
+
+
+def _without_expectations(record: dict[str, Any]) -> dict[str, Any]:
+    """The record as it was before there were expected revenue and lifetime value."""
+    renewal = {name: value for name, value in record["renewal"].items() if not name.startswith("expected_arr")}
+    return {name: value for name, value in record.items() if name != "expected_lifetime_value"} | {"renewal": renewal}
 
 
 def test_the_champions_of_now_would_say_something_else(kept: Store, night: Night) -> None:

@@ -98,11 +98,18 @@ class ChosenPlay(Shape):
 
 
 class Renewal(Shape):
-    """The next renewal; `probability` is that of not renewing, null past 360 days."""
+    """The next renewal; `probability` is that of not renewing, null past 360 days.
+
+    Expected ARR counts what may be lost, and what those who stay add or give up; its 90 % interval is one for the expectation,
+    not for what the account will pay, and holds how unsure those three probabilities are. Null past 360 days and without money.
+    """
 
     date: dt.date | None
     notice_by: dt.date | None
     probability: Share | None
+    expected_arr: float | None
+    expected_arr_low: float | None
+    expected_arr_high: float | None
 
 
 class Contact(Shape):
@@ -138,7 +145,7 @@ _EXAMPLE: dict[str, Any] = {
         "no_score": None,
     },
     "predictions": [{"outcome": "churn", "horizon_days": 90, "probability": 0.24, "low": 0.19, "high": 0.29, "base_rate": 0.06}],
-    "curve": [{"days": 30, "survival": 0.97}, {"days": 60, "survival": 0.88}],
+    "curve": [{"days": 30, "survival": 0.97}, {"days": 60, "survival": 0.88}, {"days": 90, "survival": 0.76}],
     "reasons": {
         "outcome": "churn",
         "horizon_days": 90,
@@ -166,8 +173,16 @@ _EXAMPLE: dict[str, Any] = {
         "assignment": {"arm": "treated", "probability": 0.8, "seed": 0},
     },
     "arr": 8126.52,
-    "arr_at_risk": 743.4,
-    "renewal": {"date": "2026-09-12", "notice_by": "2026-06-14", "probability": 0.12},
+    "arr_at_risk": 1987.42,
+    "expected_lifetime_value": 17033.62,
+    "renewal": {
+        "date": "2026-09-12",
+        "notice_by": "2026-06-14",
+        "probability": 0.24,
+        "expected_arr": 6201.7,
+        "expected_arr_low": 5793.35,
+        "expected_arr_high": 6610.14,
+    },
     "contacts": [{"contact_id": "ronja.sandvold@example.com", "role": "decision_maker"}],
     "disagreement": False,
     "leaving": False,
@@ -178,7 +193,8 @@ _EXAMPLE: dict[str, Any] = {
 class ScoredAccount(Shape):
     """One account at one instant: health, predictions, curve, reasons and play (domain.md §3, §4, §8).
 
-    Where the health score serves, predictions, curve and arr_at_risk are null; so they are for an account whose notice stands.
+    Where the health score serves, predictions, curve and what is at stake (arr_at_risk, expected_lifetime_value, figures of the
+    renewal) are null; so they are for an account whose notice stands, and a figure in scores older than it.
     Of inline features there is no account_id, name, csm, earlier value or peers. Money is yearly, in the reporting currency.
     """
 
@@ -197,6 +213,7 @@ class ScoredAccount(Shape):
     play: ChosenPlay
     arr: float | None
     arr_at_risk: float | None
+    expected_lifetime_value: float | None = Field(description="the margin of the next five years, not of one, discounted")
     renewal: Renewal
     contacts: list[Contact]
     disagreement: bool

@@ -118,6 +118,7 @@ class Difference(Shape):
     health_score: int | None
     predictions: list[ProbabilityChange] | None
     arr_at_risk: float | None
+    expected_lifetime_value: float | None
     drivers: list[DriverChange]
     play: PlayChoice
 
