@@ -16,6 +16,7 @@ from small_models import EXPANSION, TEST_FROM, YEAR_BEFORE, made_rows
 
 from kunto.workspace import Workspace
 from models.outcome import OutcomeModel
+from models.profile import PROFILE_FILE, Profile
 from models.registry import CHALLENGER, CHAMPION, PREVIOUS, SERVING_FILES, TESTED_FILES
 from training.challenge import Contender, Trial
 from training.fit import fit_outcome
@@ -215,6 +216,21 @@ def test_what_was_tested_is_kept_beside_what_serves(tracker: Tracker, register: 
     assert tracker.tested(NAME, register(None)) is None
 
 
+def test_page_and_profile_are_kept(tracker: Tracker) -> None:
+    predicted = pd.DataFrame({"as_of": TEST.timeline["as_of"], "p": GOOD.probability(TEST.frame)})
+    profile = Profile.of(GOOD, TRAIN.frame, TRAIN.timeline, TRAIN.y, predicted)
+    record = tracker.register(EXPANSION, record_of(), SERVING, SHOWN, trial(), profile)
+    assert record["challenge"] == {
+        "state": "unopposed",
+        "champion": None,
+        "reasons": ["No version serves yet.", "The training gate alone decides."],
+    }
+    assert Profile.from_json(artifact(tracker, 1, PROFILE_FILE).read_text(encoding="utf-8")) == profile
+    run = tracker.client.get_run(tracker.client.get_model_version(NAME, "1").run_id)
+    page = Path(download_artifacts(f"{run.info.artifact_uri}/report.html", tracking_uri=tracker.client.tracking_uri))
+    assert "No version serves yet." in page.read_text(encoding="utf-8")
+
+
 def test_the_champions_own_features_are_told_to_those_who_build_the_rows(tracker: Tracker, register: Register) -> None:
     assert tracker.product_features([NAME]) == ()
     register(trial(replace(GOOD, product_features=("import", "create lead"))))
@@ -236,10 +252,11 @@ def test_version_and_run_say_data_config_and_code(tracker: Tracker, register: Re
 # --- the command line ------------------------------------------------------------------------------------------------
 
 
-def test_the_commands_show_and_obey_the_comparison(demo: Any, kunto: Any, tmp_path: Path) -> None:
+def test_the_commands_show_and_obey_the_comparison(demo: Any, kunto: Any, empty: Path, tmp_path: Path) -> None:
     path = tmp_path / "workspace"
     path.mkdir()
     shutil.copy(demo.path / "kunto.toml", path)
+    shutil.copy(empty / "mlflow.db", path)
     place = Workspace(path)
     tracker = Tracker(place.tracking_uri, place.artifacts_path, tags={}, params={})
     for given in (trial(), trial(WORSE), trial(rows=NO_OUTCOME)):

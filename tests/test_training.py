@@ -18,6 +18,7 @@ from pydantic import ValidationError
 import simulation
 from models.booster import BoosterSettings
 from models.outcome import OutcomeModel
+from training import metrics
 from training import train as training
 from training.dataset import Dataset, at_risk_rows, build_dataset, most_used_features, snapshot_dates, test_period
 from training.exposure import Plays
@@ -33,9 +34,7 @@ DAY = pd.Timedelta(days=1)
 RESERVE = (SETTINGS.horizon + SETTINGS.grace) * DAY
 #: Until the first step of a churn row is over.
 STEP_RESERVE = (30 + SETTINGS.grace) * DAY
-FIGURES = {
-    "auc", "auc_low", "auc_high", "average_precision", "lift_top_decile", "log_loss", "brier", "ece", "calibration_slope", "empc",
-}  # fmt: skip
+FIGURES = {*metrics.FIGURES} - {"base_rate"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -320,7 +319,7 @@ def refuse(constant: str) -> None:
 def assert_shape(record: dict[str, Any], baselines: set[str]) -> None:
     """interface.md, to the letter."""
     promised = {"outcome", "horizon_days", "name", "version", "train", "test", "baselines", "gate"}
-    assert set(record) == promised | {"leaks_allowed", "rounds", "calibrators", "reliability", "plays", "challenge"}
+    assert set(record) == promised | {"leaks_allowed", "tuning", "rounds", "calibrators", "reliability", "plays", "challenge"}
     counts = {"from", "to", "rows", "accounts", "positives"}
     assert set(record["train"]) == counts
     assert set(record["test"]) == counts | {"base_rate"} | FIGURES
@@ -354,6 +353,7 @@ def test_too_little_to_learn_from_is_a_state_and_no_error(world: World, trained:
             data.spine[one].reset_index(drop=True),
             data.frame[one].reset_index(drop=True),
             data.health[one].reset_index(drop=True),
+            data.facts[one].reset_index(drop=True),
             data.product_features,
         )
     fitted = refit(world, tables=as_tables(frames), data=data)
@@ -416,12 +416,11 @@ def test_the_registered_model_predicts_as_the_model_does(world: World, trained: 
     mlflow.set_tracking_uri(trained.uri)
     served = mlflow.pyfunc.load_model("models:/kunto-churn-90d/1")
     frame = world.data.frame.iloc[:50]
-    answer = served.predict(frame)
     p = churn.model.probability(frame)
     low, high = churn.model.precision.interval(p)
-    pd.testing.assert_frame_equal(answer, pd.DataFrame({"probability": p, "low": low, "high": high}), check_exact=True)
-    assert served.metadata.signature.inputs.input_names() == list(churn.model.inputs)
-    assert set(served.metadata.signature.inputs.input_types()) == {mlflow.types.DataType.double}
+    found = served.predict(frame)[["probability", "low", "high"]]
+    pd.testing.assert_frame_equal(found, pd.DataFrame({"probability": p, "low": low, "high": high}), check_exact=True)
+    assert served.metadata.metadata["inputs"] == list(churn.model.inputs)
     folder = model_folder(trained, "kunto-churn-90d", 1) / "artifacts" / "outcome"
     stored = OutcomeModel.from_files({path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()})
     assert stored == churn.model

@@ -12,6 +12,8 @@ from features.contract import TABLES
 from features.revenue import NEVER, instants, read_columns, text
 
 HELD_OUT = "held_out"
+#: Rows held out that had the outcome, from which on they may stand for all for whom a play was called for.
+ENOUGH = 30
 Instants = npt.NDArray[np.datetime64]
 
 
@@ -30,17 +32,20 @@ class Exposure:
         """The rows at positions."""
         return replace(self, begun=self.begun[at], held_out=self.held_out[at])
 
-    def untreated(self, row: npt.NDArray[np.intp], span: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-        """Return positions into `row` (and `span`) that stand for all of them, had no play begun.
+    def untreated(
+        self, row: npt.NDArray[np.intp], span: npt.NDArray[np.intp], y: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.intp]:
+        """Return positions into `row` (and `span`, `y`) that stand for all of them, had no play begun.
 
         A play is called for where trouble is seen, so those without one are the quieter ones. Those whose play was held out by
         lot stand for all for whom one was called for, and come as often (inverse probability; Horvitz and Thompson 1952). Where
-        no lot was ever drawn nobody can stand for them, and all rows are returned.
+        no lot was ever drawn, nobody can stand for them, and where fewer than `ENOUGH` held out had the outcome, the level would
+        hang on one of them: then all rows are returned.
         """
-        everyone = np.arange(len(row))
-        if not self.called_per_held_out:
-            return everyone
         begun, held_out = self.begun[row, span] > 0, self.held_out[row, span] > 0
+        everyone = np.arange(len(row))
+        if len(np.unique(row[held_out & ~begun & (y > 0)])) < ENOUGH:
+            return everyone
         times = np.where(begun, 0, np.where(held_out, round(self.called_per_held_out), 1))
         return np.repeat(everyone, times)
 

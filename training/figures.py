@@ -14,7 +14,7 @@ from training import metrics
 from training.intervals import bootstrap, percentile_interval
 from training.reliability import reliability_bins
 from training.rows import Rows
-from training.watching import LARGE, SCORE, tolerated
+from training.watching import LARGE, SCORE, novelty
 
 _DRAWS = 200
 _SEED = 0
@@ -154,19 +154,24 @@ def _observed(rows: Rows, step_days: int, steps: int) -> tuple[FloatArray, Float
     return found, np.fmin(low, found), np.fmax(high, found)
 
 
-def tolerances(profile: Profile, gap: int) -> Figure:
-    """How far the predictions and the heaviest inputs may drift, `gap` months after the newest that was learnt."""
+def months(profile: Profile) -> Figure:
+    """How unlike any earlier month that was learnt each one lay: the predictions, then the heaviest inputs (stability index)."""
     heaviest = sorted(profile.weights, key=lambda name: (-profile.weights[name], name))[: _LEADING - 1]
     spreads = {SCORE: profile.score, **{name: profile.inputs[name] for name in heaviest}}
-    limit = pd.Series({name: tolerated(spread.table[spread.table.sum(axis=1) > 0], gap) for name, spread in spreads.items()})
-    figure, axes = _empty((7, 6))
-    _bars(axes, limit)
-    axes.axvline(LARGE, color="grey", linestyle=":")
-    axes.set(xlabel="PSI tolerated", title="Drift that is ordinary: the predictions, then the inputs that weigh most")
-    moving = limit[limit > LARGE]
+    effects = np.array([novelty(spread.table) for spread in spreads.values()])
+    names, dates = list(spreads), [date[:7] for date in profile.dates]
+    figure, axes = _empty((8, 6))
+    image = axes.imshow(effects, cmap="Blues", vmin=0.0, vmax=2 * LARGE, aspect="auto")
+    axes.set_yticks(range(len(names)), labels=names)
+    axes.set_xticks(range(len(dates)), labels=dates, rotation=60)
+    axes.set(title="How unlike any earlier month")
+    figure.colorbar(image, ax=axes, label=f"PSI; from {LARGE} on it would be drift", extend="max")
+    known = np.nan_to_num(effects)
+    row, column = np.unravel_index(known.argmax(), known.shape)
     figure.set_label(
-        f"Drift tolerated of the predictions and the {len(heaviest)} heaviest inputs: {len(moving)} of them change by nature by "
-        f"more than {LARGE}{': ' + ', '.join(moving.index) if len(moving) else ''}."
+        f"How unlike any earlier month each month was that the model learnt from, of the predictions and the {len(heaviest)} "
+        f"heaviest inputs: {int((known >= LARGE).any(axis=1).sum())} of these reached {LARGE} in some month; the most is "
+        f"{known[row, column]:.2f}, of {names[row]} in {dates[column]}."
     )
     return figure
 

@@ -237,7 +237,7 @@ def _unseen(task: Task, model: OutcomeModel, rows: Rows) -> Unseen:
         steps = task.horizon_days // step_days
         origin, step, y = settled(rows.timeline, step_days, steps)
         margins = model.margins(rows.frame, steps)
-    at = np.arange(len(y)) if rows.exposure is None else rows.exposure.untreated(origin, step)
+    at = np.arange(len(y)) if rows.exposure is None else rows.exposure.untreated(origin, step, y)
     origin, step = origin[at], step[at]
     return Unseen(margins[origin, step], y[at], rows.as_of[origin], rows.accounts[origin])
 

@@ -17,7 +17,7 @@ from models.profile import Profile
 from training import figures
 from training.challenge import Comparison, Trial
 from training.settings import Task
-from training.watching import MATTERS
+from training.watching import MATTERS, tolerated
 
 _TEMPLATE = "report.html.jinja"
 #: Months between the newest date that was learnt and the first that is watched: the window must end, and the grace.
@@ -52,7 +52,7 @@ def plots(
     if trial is not None and model.outcome == "churn" and len(trial.rows):
         found["survival"] = figures.survival(trial.challenger.model, trial.rows)
     if profile is not None:
-        found["drift"] = figures.tolerances(profile, gap=model.horizon_days // _MONTH + 1)
+        found["drift"] = figures.months(profile)
     return found
 
 
@@ -81,7 +81,7 @@ def page(
             model=model,
             tags=tags,
             profile=profile,
-            inputs=_inputs(profile),
+            inputs=_inputs(profile, task.horizon_days // _MONTH + 1),
             comparison=comparison,
             metrics=_METRICS,
             models={"booster": record["test"], **record["baselines"]},
@@ -90,16 +90,20 @@ def page(
     )
 
 
-def _inputs(profile: Profile | None) -> Sequence[dict[str, Any]]:
-    """The inputs that matter to drift, the heaviest first: name, weight, share missing at the newest date that was learnt."""
+def _inputs(profile: Profile | None, gap: int) -> Sequence[dict[str, Any]]:
+    """The inputs that matter to drift, the heaviest first: name, weight, share missing at the newest date that was learnt.
+
+    `tolerated`: the effect from which they have drifted, `gap` months after it.
+    """
     if profile is None:
         return []
     found = []
     for name, weight in sorted(profile.weights.items(), key=lambda item: (-item[1], item[0])):
         table = profile.inputs[name].table
-        newest = table[table.sum(axis=1) > 0][-1]
+        table = table[table.sum(axis=1) > 0]
         if weight >= MATTERS:
-            found.append({"name": name, "weight": weight, "missing": newest[-1] / newest.sum()})
+            missing = table[-1, -1] / table[-1].sum()
+            found.append({"name": name, "weight": weight, "missing": missing, "tolerated": tolerated(table, gap)})
     return found
 
 

@@ -26,7 +26,8 @@ class TrainingSettings(BaseModel):
     """How models are trained and tested (domain.md §2 "Labels", interface.md `kunto train`).
 
     `every`: "month" (each month's first) or a number of days counted from `test_from`. `test_from` and `test_to` default to
-    the last six months that are mature at the horizon. `allow_leaks`: names that the leak audit may let pass.
+    the last six months that are mature at the horizon. `allow_leaks`: names that the leak audit may let pass. `tune`: trials of
+    the booster's tuning (`training.tuning`); 0: none.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -42,6 +43,7 @@ class TrainingSettings(BaseModel):
     product_features: int = Field(default=10, ge=0)
     allow_leaks: tuple[str, ...] = ()
     challenge: ChallengeSettings = ChallengeSettings()
+    tune: int = Field(default=0, ge=0)
     booster: BoosterSettings = BoosterSettings()
 
     @model_validator(mode="after")

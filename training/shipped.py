@@ -5,6 +5,7 @@ import hashlib
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -19,6 +20,7 @@ import models
 import training
 from models.answer import REASONS, answer_columns
 from models.outcome import OutcomeModel
+from models.profile import PROFILE_FILE, Profile
 from models.registry import SERVING_FILES, TESTED_FILES
 
 _SERVED = Path(__file__).with_name("served.py")
@@ -28,21 +30,24 @@ _PREDICTING = (features, models)
 _FITTING = (*_PREDICTING, training)
 
 
-def log_model(model: OutcomeModel, tested: OutcomeModel | None) -> str:
+def log_model(model: OutcomeModel, tested: OutcomeModel | None = None, profile: Profile | None = None) -> str:
     """Log the model to MLflow's active run as a pyfunc that needs nothing of Kunto installed; return its URI.
 
-    `tested`, the fit that later versions are compared with, lies beside the one that serves.
+    Beside the fit that serves lie `tested`, with which later versions are compared, and `profile`, by which it is watched.
     """
     fits = {SERVING_FILES: model} | ({} if tested is None else {TESTED_FILES: tested})
     with tempfile.TemporaryDirectory() as parent:
-        folders = {name: _written(fit, Path(parent) / name) for name, fit in fits.items()}
+        kept = {name: _written(fit, Path(parent) / name) for name, fit in fits.items()}
+        if profile is not None:
+            Path(parent, PROFILE_FILE).write_text(profile.to_json(), encoding="utf-8")
+            kept[PROFILE_FILE] = str(Path(parent, PROFILE_FILE))
         with warnings.catch_warnings():
             # An example would be a customer's row, kept with the model for ever.
             warnings.filterwarnings("ignore", message=".*input example was not provided", category=UserWarning)
             logged = mlflow.pyfunc.log_model(
                 name="model",
                 python_model=str(_SERVED),
-                artifacts=folders,
+                artifacts=kept,
                 code_paths=[str(_folder(package)) for package in _PREDICTING],
                 signature=_signature(model),
                 pip_requirements=list(requirements()),
@@ -76,7 +81,9 @@ def requirements() -> tuple[str, ...]:
     >>> [line.split("==")[0] for line in requirements() if line.startswith("light")]
     ['lightgbm']
     """
-    roots = {root for package in _PREDICTING for path in _files(package) if path.suffix == ".py" for root in _imported(path)}
+    roots = {
+        root for package in _PREDICTING for path in _files(_folder(package)) if path.suffix == ".py" for root in _imported(path)
+    }
     roots -= {*sys.stdlib_module_names, *(package.__name__ for package in _PREDICTING)}
     installed = packages_distributions()
     # What is imported only where it is installed is not needed.
@@ -91,21 +98,29 @@ def code_version() -> str:
     >>> code_version().partition("+")[0] == version("kunto")
     True
     """
-    digest = hashlib.sha256()
-    for package in _FITTING:
-        for path in _files(package):
-            digest.update(f"{package.__name__}/{path.relative_to(_folder(package)).as_posix()}\0".encode())
-            digest.update(path.read_bytes() + b"\0")
-    return f"{version('kunto')}+{digest.hexdigest()[:12]}"
+    return f"{version('kunto')}+{digest({package.__name__: _folder(package) for package in _FITTING})}"
+
+
+def digest(folders: Mapping[str, Path]) -> str:
+    """Return 12 digits (hexadecimal) that change with the name or the content of any file in the folders, by name.
+
+    >>> len(digest({"models": _folder(models)}))
+    12
+    """
+    told = hashlib.sha256()
+    for name, folder in folders.items():
+        for path in _files(folder):
+            told.update(f"{name}/{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return told.hexdigest()[:12]
 
 
 def _folder(package: ModuleType) -> Path:
     return Path(package.__path__[0])
 
 
-def _files(package: ModuleType) -> list[Path]:
+def _files(folder: Path) -> list[Path]:
     """Its files but the interpreter's own copies, in an order that is the same everywhere."""
-    found = (path for path in _folder(package).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    found = (path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return sorted(found, key=lambda path: path.as_posix())
 
 

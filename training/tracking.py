@@ -20,11 +20,13 @@ from mlflow.exceptions import MlflowException
 from models.booster import BoosterModel
 from models.booster_text import check_booster_text
 from models.outcome import OutcomeModel
+from models.profile import Profile
 from models.registry import CHALLENGER, CHAMPION, EXPERIMENT, PREVIOUS, TESTED_FILES
 from training.challenge import Comparison, Contender, Trial, compare, undecided, unopposed
-from training.report import model_card, plots
+from training.report import model_card, page, plots
 from training.settings import Task
 from training.shipped import code_version, log_model
+from training.tuning import log_study
 
 _MAY_SERVE = ("pass", "signal_no_gain")
 _COMPARISON = "challenge.json"
@@ -84,13 +86,19 @@ class Tracker:
         return str(self.client.create_experiment(EXPERIMENT, artifact_location=location))
 
     def register(
-        self, task: Task, record: dict[str, Any], model: OutcomeModel | None, test: pd.DataFrame, trial: Trial | None = None
+        self,
+        task: Task,
+        record: dict[str, Any],
+        model: OutcomeModel | None,
+        test: pd.DataFrame,
+        trial: Trial | None = None,
+        profile: Profile | None = None,
     ) -> dict[str, Any]:
         """Log a run and register the model; return the record with its version and, as `challenge`, its comparison in short.
 
         A version that its gate lets serve becomes `challenger`, and is compared by its `trial` with the champion (`training.
         challenge`); the `champion` alias follows where the comparison lets it, too. Without a trial nothing that can be compared
-        is replaced.
+        is replaced. `profile` is what the model is watched by.
         """
         if trial is not None and model is not None:
             # What is tested answers the same question as what serves.
@@ -99,18 +107,22 @@ class Tracker:
         mlflow.set_tracking_uri(self._uri)
         comparison, record = None, record | {"challenge": None}
         with mlflow.start_run(experiment_id=self._experiment, run_name=task.name, tags=self._tags) as run:
-            mlflow.log_params(self._params | {"outcome": task.outcome, "horizon_days": task.horizon_days})
+            tuned = log_study(record.get("tuning"))
+            mlflow.log_params(self._params | {"outcome": task.outcome, "horizon_days": task.horizon_days} | tuned)
             mlflow.log_metrics(_figures(record))
             if model is not None:
-                for name, figure in plots(test, model).items():
-                    mlflow.log_figure(figure, f"plots/{name}.png")
-                mlflow.log_text(model_card(task, record, model, self._tags), "model_card.md")
                 if record["gate"]["state"] in _MAY_SERVE:
                     comparison = self._compare(task.name, trial)
                     mlflow.log_dict(comparison.record, _COMPARISON)
                     mlflow.set_tag(_CHALLENGE, comparison.state)
                     record["challenge"] = {name: comparison.record[name] for name in ("state", "champion", "reasons")}
-                source = log_model(model, trial.challenger.model if trial else None)
+                pictures = plots(test, model, trial=trial, profile=profile)
+                for name, figure in pictures.items():
+                    mlflow.log_figure(figure, f"plots/{name}.png")
+                told = page(task, record, model, pictures, tags=self._tags, profile=profile, comparison=comparison)
+                mlflow.log_text(told, "report.html")
+                mlflow.log_text(model_card(task, record, model, self._tags), "model_card.md")
+                source = log_model(model, trial.challenger.model if trial else None, profile)
                 version = self._create_version(task.name, source, run.info.run_id, record, trial, comparison)
                 record = record | {"version": int(version.version)}
             mlflow.log_dict(record, "record.json")

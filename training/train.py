@@ -22,6 +22,7 @@ from training.rows import Rows, calibration_parts
 from training.segments import segments
 from training.settings import Task, TrainingSettings, tasks
 from training.tracking import Tracker
+from training.tuning import tune
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -73,7 +74,7 @@ def train(
     records = []
     for task in chosen:
         stage(task.name)
-        fitted = train_period(data, task, periods.pop(task), settings=settings, leaks=leaks)
+        fitted = train_period(data, task, periods.pop(task), settings=settings, leaks=leaks, progress=progress)
         records.append(tracker.register(task, fitted.record, fitted.model, fitted.test, fitted.trial))
     return records
 
@@ -93,9 +94,17 @@ def train_task(
 
 
 def train_period(
-    data: Dataset, task: Task, cut: Period, *, settings: TrainingSettings, leaks: list[Leak] | None = None, serve: bool = True
+    data: Dataset,
+    task: Task,
+    cut: Period,
+    *,
+    settings: TrainingSettings,
+    leaks: list[Leak] | None = None,
+    serve: bool = True,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fitted:
-    """Fit before the test, test, gate; with `serve` refit on all matured rows where the gate lets a model serve."""
+    """Tune where asked to, fit before the test, test, gate; with `serve` refit on all matured rows where the gate lets a model
+    serve. `progress` is that of the tuning."""
     known, test = cut.known.labelled(), cut.test
     fields: dict[str, Any] = {
         "outcome": task.outcome,
@@ -104,11 +113,12 @@ def train_period(
         "version": None,
         "train": _extent(known, data.spine["as_of"].min(), cut.start),
         "challenge": None,
-        "leaks_allowed": [asdict(leak) for leak in leaks or []],
+        "leaks_allowed": [leak.record() for leak in leaks or []],
     }
     if not cut.fittable():
         return Fitted(fields | _nothing_to_fit(known, cut, settings), None, pd.DataFrame())
 
+    settings, tuning = _tuned(task, cut.known, data, settings, progress)
     fits: dict[Kind, Fit] = {kind: _fit(task, kind, cut.known, data, settings) for kind in ("booster", "logistic")}
     p: dict[str, FloatArray] = {kind: fit.model.probability(test.frame) for kind, fit in fits.items()}
     p |= _baselines(data, cut)
@@ -133,6 +143,7 @@ def train_period(
         | _tested(data, cut, p, settings)
         | {
             "gate": asdict(decision),
+            "tuning": tuning,
             "rounds": fits["booster"].rounds,
             "calibrators": list(fits[kind].calibrators),
             "reliability": reliability.by_segment(test.y, p[kind], test.accounts, where, seed=settings.seed),
@@ -148,7 +159,26 @@ def _fit(task: Task, kind: Kind, rows: Rows, data: Dataset, settings: TrainingSe
     return fit_outcome(task, kind, rows, product_features=data.product_features, settings=settings.booster, seed=settings.seed)
 
 
-_NOT_FITTED: dict[str, Any] = {"rounds": None, "calibrators": [], "reliability": [], "plays": []}
+def _tuned(
+    task: Task, rows: Rows, data: Dataset, settings: TrainingSettings, progress: Callable[[int, int], None]
+) -> tuple[TrainingSettings, dict[str, Any] | None]:
+    """The settings with the booster tuned for the task, and the record of the tuning (None where none is asked for)."""
+    if not settings.tune:
+        return settings, None
+    tuned = tune(
+        task,
+        rows,
+        trials=settings.tune,
+        settings=settings.booster,
+        product_features=data.product_features,
+        grace_days=settings.grace,
+        seed=settings.seed,
+        progress=progress,
+    )
+    return settings.model_copy(update={"booster": tuned.settings}), tuned.record
+
+
+_NOT_FITTED: dict[str, Any] = {"tuning": None, "rounds": None, "calibrators": [], "reliability": [], "plays": []}
 
 
 def _nothing_to_fit(known: Rows, cut: Period, settings: TrainingSettings) -> dict[str, Any]:

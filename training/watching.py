@@ -175,6 +175,21 @@ def ordinary(table: Counts, gap: int) -> float:
     return max(effects)
 
 
+def novelty(table: Counts) -> FloatArray:
+    """Return how far each date's counts (dates × bins) lie from the most similar earlier date, (dates,), at least 0.
+
+    nan for the first, and for dates that have no row.
+
+    >>> novelty(np.array([[90, 10], [10, 90], [0, 0], [88, 12]])).round(1).tolist()
+    [nan, 3.4, nan, 0.0]
+    """
+    found = np.full(len(table), np.nan)
+    there = np.flatnonzero(table.sum(axis=1))
+    for place, date in enumerate(there[1:], start=1):
+        found[date] = max(0.0, stability_index(table[date], table[there[:place]])[0].min())
+    return found
+
+
 def tolerated(table: Counts, gap: int) -> float:
     """Return the effect from which a column of these counts (dates × bins) is drifted, `gap` months on, chance left aside."""
     return max(LARGE, ORDINARY_MARGIN * ordinary(table, gap))
@@ -228,7 +243,7 @@ def _sentences(large: Sequence[Drift], sources: Mapping[str, str], p: FloatArray
         share = sum(each.weight for each in moved)
         told.append(
             f"{source}: {len(moved)} input{'s' if len(moved) > 1 else ''} moved, most of all {moved[0].feature} "
-            f"({_measured(moved[0])}); {share:.0%} of what moves the predictions. {_to_do(moved)}"
+            f"({_measured(moved[0])}); {share:.1%} of what moves the predictions. {_to_do(moved)}"
         )
     return told
 
@@ -259,8 +274,8 @@ def watched_dates(
     ['25-12', '26-03', '26-06', '26-07']
     """
     apart = pd.DatetimeIndex(monthly(dates[dates <= until]))
-    settled = (apart[apart <= until - pd.Timedelta(days=days + grace_days)] for days in horizons)
-    return apart[-months:].union([each[-1] for each in settled if len(each)])
+    settled = [apart[apart <= until - pd.Timedelta(days=days + grace_days)] for days in set(horizons)]
+    return pd.DatetimeIndex(sorted({*apart[-months:], *(each[-1] for each in settled if len(each))}))
 
 
 @dataclass(frozen=True)
