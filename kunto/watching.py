@@ -155,14 +155,15 @@ def _watched(
         event=model.event,
         fx=tables.get("fx"),
     )["label"]
-    learnt, fit = (spine["as_of"] <= pd.Timestamp(profile.learnt_to)).to_numpy(dtype=bool), np.full(len(spine), "served")
+    learnt = (spine["as_of"] <= pd.Timestamp(profile.learnt_to)).to_numpy(dtype=bool)
+    by_tested = np.zeros(len(spine), dtype=bool)
     tested = jobs.open_tracker(workspace).tested(name, version)
     if tested is not None:
         # Of dates that the serving fit has learnt, the fit that was tested tells: it has not.
-        by_it = learnt & (spine["as_of"] >= tested.test_from).to_numpy(dtype=bool)
-        p[by_it] = tested.model.probability(features[by_it])
-        learnt[by_it], fit[by_it] = False, "tested"
-    scored = pd.DataFrame({"as_of": spine["as_of"], "p": p, "label": labels, "fit": fit, "learnt": learnt})
+        by_tested = learnt & (spine["as_of"] >= tested.test_from).to_numpy(dtype=bool)
+        p[by_tested] = tested.model.probability(features[by_tested])
+    fit = np.where(by_tested, "tested", "served")
+    scored = pd.DataFrame({"as_of": spine["as_of"], "p": p, "label": labels, "fit": fit, "learnt": learnt & ~by_tested})
     return Watched(name, version, judged, performance(scored, seed=settings.seed))
 
 

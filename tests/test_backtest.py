@@ -25,6 +25,7 @@ from training.backtest_report import pictures
 from training.comparison import AHEAD, OURS, compare
 from training.dataset import Dataset, build_dataset, snapshot_dates
 from training.exposure import Plays
+from training.leaks import LeakError
 from training.metrics import evaluate
 from training.paired import paired
 from training.rows import Rows
@@ -153,7 +154,7 @@ def test_what_is_not_known_at_a_date_teaches_nobody(world: World, planned: dict[
     neither = np.ones(len(world.data.spine), dtype=bool)
     neither[np.concatenate([cut.known_at, cut.test_at])] = False
     between = (world.data.spine["as_of"] < window.start).to_numpy() & neither
-    assert between.sum() > 100
+    assert between.sum() > 50
     assert (neither & ~between).sum() > 100
     frame = world.data.frame.copy()
     frame[neither] = np.random.default_rng(0).normal(size=(neither.sum(), frame.shape[1]))
@@ -172,6 +173,18 @@ def test_what_happens_after_a_date_is_unknown_to_its_labels(world: World, planne
     assert np.array_equal(changed.known.y, asis.known.y, equal_nan=True)
     pd.testing.assert_frame_equal(changed.known.timeline, asis.known.timeline)
     assert changed.test.y.sum() > asis.test.y.sum()
+
+
+def test_a_leak_stops_a_backtest_as_it_stops_a_training(world: World, planned: dict[Task, list[Window]]) -> None:
+    cut = world.run()._period(CHURN, planned[CHURN][-1])
+    told = np.random.default_rng(0).normal(size=len(world.data.spine))
+    told[cut.known_at] += 9 * np.nan_to_num(cut.known.y)
+    leaking = world.run(data=replace(world.data, frame=world.data.frame.assign(mrr=told)))
+    with pytest.raises(LeakError, match="mrr") as stopped:
+        leaking.audited(planned)
+    names = tuple({leak.name for leak in stopped.value.leaks})
+    allowed = replace(leaking, settings=SETTINGS.model_copy(update={"allow_leaks": names}))
+    assert "mrr" in {leak.name for leak in allowed.audited(planned)}
 
 
 def test_a_window_with_too_little_to_learn_from_is_left_out_and_named(world: World) -> None:

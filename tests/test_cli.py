@@ -15,13 +15,14 @@ from small_company import CONFIG, FINDING, TABLES
 from features.catalogue import catalog
 from kunto import jobs
 from kunto.workspace import Workspace
+from training import metrics
 
-RECORD = {"outcome", "horizon_days", "name", "version", "train", "test", "baselines", "gate"}
-EXTENT = {"from", "to", "rows", "accounts", "positives"}
-FIGURES = {
-    *("base_rate", "auc", "auc_low", "auc_high", "average_precision", "lift_top_decile", "log_loss", "brier", "ece"),
-    *("calibration_slope", "empc"),
+RECORD = {
+    *("outcome", "horizon_days", "name", "version", "train", "test", "baselines", "gate"),
+    *("leaks_allowed", "rounds", "calibrators", "reliability", "plays", "challenge", "tuning"),
 }
+EXTENT = {"from", "to", "rows", "accounts", "positives"}
+FIGURES = {*metrics.FIGURES}
 BASELINES = {"health_score", "logistic", "recency", "tenure_calendar"}
 STATES = {"too_few", "no_signal", "signal_no_gain", "pass"}
 ACCOUNT = {

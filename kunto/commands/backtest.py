@@ -13,6 +13,7 @@ from rich.table import Table
 from kunto import jobs
 from kunto.commands.options import (
     DEFAULT_WORKSPACE,
+    AllowLeak,
     Event,
     Every,
     Grace,
@@ -22,6 +23,7 @@ from kunto.commands.options import (
     Seed,
     TestFrom,
     TestTo,
+    Tune,
     WorkspaceOption,
 )
 from kunto.commands.training import with_options
@@ -52,7 +54,9 @@ def backtest(
     test_to: TestTo = None,
     step: Step = None,
     scorecard: Scorecards = None,
+    tune: Tune = None,
     seed: Seed = None,
+    allow_leak: AllowLeak = None,
     json: JsonOption = False,
 ) -> None:
     """Train along past dates, test each time on what followed, and compare: a table, and a picture per model."""
@@ -66,7 +70,9 @@ def backtest(
         every=every,
         test_from=test_from,
         test_to=test_to,
+        tune=tune,
         seed=seed,
+        allow_leak=allow_leak,
     )
     cards = _scorecards(scorecard or [])
     company = jobs.open_company(place).usable()
@@ -142,7 +148,7 @@ def _over_all(title: str, pooled: pd.DataFrame) -> Table:
             _with_interval(row, "lift_top_decile", 1),
             _with_interval(row, "ece"),
             "" if ours else _with_interval(row, "auc_ahead"),
-            "" if ours else _with_interval(row, "log_loss_ahead", 4),
+            "" if ours else _with_interval(row, "log_loss_ahead"),
         )
     return table
 
@@ -150,7 +156,7 @@ def _over_all(title: str, pooled: pd.DataFrame) -> Table:
 def _table(title: str, headings: Iterable[str], *, left: int) -> Table:
     table = Table(title=title, title_justify="left")
     for at, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if at < left else "right")
+        table.add_column(heading, justify="left" if at < left else "right", no_wrap=at < left)
     return table
 
 

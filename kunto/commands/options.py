@@ -23,7 +23,14 @@ TestFrom = Annotated[
 TestTo = Annotated[
     datetime | None, typer.Option("--test-to", metavar="DATE", formats=["%Y-%m-%d"], help="End of the test, exclusive.")
 ]
+Tune = Annotated[
+    int | None,
+    typer.Option("--tune", metavar="TRIALS", help="Tune each booster with so many trials, inside its training period; 0: not."),
+]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything random.")]
+AllowLeak = Annotated[
+    list[str] | None, typer.Option("--allow-leak", metavar="NAME", help="A leak that may pass, by its name; repeatable.")
+]
 AsOf = Annotated[
     datetime | None,
     typer.Option(

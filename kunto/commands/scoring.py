@@ -13,6 +13,7 @@ from kunto.commands import data, training
 from kunto.commands.data import late
 from kunto.commands.options import (
     DEFAULT_WORKSPACE,
+    AllowLeak,
     AsOf,
     Event,
     Every,
@@ -23,6 +24,7 @@ from kunto.commands.options import (
     Seed,
     TestFrom,
     TestTo,
+    Tune,
     WorkspaceOption,
 )
 from kunto.console import err, out, print_json, watching
@@ -61,7 +63,9 @@ def run(
     every: Every = None,
     test_from: TestFrom = None,
     test_to: TestTo = None,
+    tune: Tune = None,
     seed: Seed = None,
+    allow_leak: AllowLeak = None,
     file: OutFile = None,
     json: JsonOption = False,
 ) -> None:
@@ -77,7 +81,9 @@ def run(
         every=every,
         test_from=test_from,
         test_to=test_to,
+        tune=tune,
         seed=seed,
+        allow_leak=allow_leak,
     )
     company = jobs.open_company(place)
     if not json:

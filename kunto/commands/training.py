@@ -11,6 +11,7 @@ from rich.table import Table
 from kunto import jobs
 from kunto.commands.options import (
     DEFAULT_WORKSPACE,
+    AllowLeak,
     Event,
     Every,
     Grace,
@@ -20,6 +21,7 @@ from kunto.commands.options import (
     Seed,
     TestFrom,
     TestTo,
+    Tune,
     WorkspaceOption,
 )
 from kunto.console import out, print_json, watching
@@ -38,6 +40,8 @@ def with_options(
     test_from: datetime | None,
     test_to: datetime | None,
     seed: int | None,
+    tune: int | None = None,
+    allow_leak: list[str] | None = None,
 ) -> TrainingSettings:
     """Return the workspace's settings with the options given on the command line."""
     given = {
@@ -49,6 +53,8 @@ def with_options(
         "test_from": test_from,
         "test_to": test_to,
         "seed": seed,
+        "tune": tune,
+        "allow_leaks": (*settings.allow_leaks, *allow_leak) if allow_leak else None,
     }
     try:
         return TrainingSettings.model_validate(settings.model_dump() | {k: v for k, v in given.items() if v is not None})
@@ -62,7 +68,7 @@ def _told(error: ValidationError) -> str:
     for item in error.errors():
         message = str(item["msg"]).removeprefix("Value error, ")
         if item["loc"]:
-            name = str(item["loc"][0]).replace("outcomes", "outcome").replace("_", "-")
+            name = str(item["loc"][0]).replace("outcomes", "outcome").replace("leaks", "leak").replace("_", "-")
             allowed.setdefault(f"--{name} {item['input']!r}: ", []).append(message[0].lower() + message[1:])
         else:
             allowed.setdefault("", []).append(message)
@@ -78,7 +84,9 @@ def train(
     every: Every = None,
     test_from: TestFrom = None,
     test_to: TestTo = None,
+    tune: Tune = None,
     seed: Seed = None,
+    allow_leak: AllowLeak = None,
     json: JsonOption = False,
 ) -> None:
     """Fit, calibrate, test out of time, log and register every outcome's model."""
@@ -92,7 +100,9 @@ def train(
         every=every,
         test_from=test_from,
         test_to=test_to,
+        tune=tune,
         seed=seed,
+        allow_leak=allow_leak,
     )
     company = jobs.open_company(place).usable()
     company = jobs.with_arrived(place, company, company.data_until)
