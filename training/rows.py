@@ -112,7 +112,7 @@ def labelled_rows(
     at = np.flatnonzero(has)
     mrr, later = (at_horizon[name].astype("float64").to_numpy()[at] for name in ("mrr", "mrr_at_horizon"))
     known = found.iloc[at].reset_index(drop=True)
-    spans = [step_days * k for k in range(step_count(step_days))] if task.outcome == "churn" else [task.horizon_days]
+    spans = [step_days * k for k in range(step_count(step_days) + 1)] if task.outcome == "churn" else [task.horizon_days]
     rows = Rows(
         data.frame.iloc[at].reset_index(drop=True),
         known,
