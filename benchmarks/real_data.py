@@ -2,7 +2,7 @@
 
 Mean of five seeds of the booster; the mapping is the one that `kunto init` proposes, unless a file is named. Beside it, on the
 same rows: LightGBM as it comes, logistic regression and the other baselines, and how far ours is ahead of each, with 95 %
-intervals from resampled accounts. A flat table goes through `benchmarks.flat_table`. Every run looks at the test periods: log it
+intervals from resampled accounts. Every run looks at the test periods: log it
 in docs/test-looks.md.
 """
 

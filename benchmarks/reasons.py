@@ -134,9 +134,9 @@ def deletion(told: Told, draws: int, seed: int) -> dict[str, float]:
 
 
 def _as_many(own: npt.NDArray[np.bool_], rng: np.random.Generator) -> npt.NDArray[np.bool_]:
-    """In each row as many columns as are its own, drawn from those that are not."""
+    """In each row as many columns as are its own, drawn from those that are not (or all of these, where they are fewer)."""
     lots = np.where(own, np.inf, rng.random(own.shape))
-    return lots.argsort(axis=1).argsort(axis=1) < own.sum(axis=1, keepdims=True)
+    return ~own & (lots.argsort(axis=1).argsort(axis=1) < own.sum(axis=1, keepdims=True))
 
 
 def measure(accounts: int, months: int, seed: int, draws: int) -> dict[str, Any]:

@@ -29,8 +29,8 @@ _NOT_KNOWN = {
     "raises": {"en": "Nothing is known that would lower the risk", "fi": "Mitään riskiä laskevaa ei tiedetä"},
     "lowers": {"en": "Nothing is known that would raise the risk", "fi": "Mitään riskiä nostavaa ei tiedetä"},
 }
-#: The largest power of e that is a number.
-_MOST_LOG = 709.0
+#: A change is told up to this power of e: more than any count, and its percentage still has the digits of a decimal.
+_MOST_LOG = 50.0
 _ABOVE_BELOW = {"en": ("{} above", "{} below", "level"), "fi": ("{} yli", "{} alle", "tasoissa")}
 
 

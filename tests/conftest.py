@@ -2,17 +2,14 @@
 
 import contextlib
 import io
-import json
-import re
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from databases import new_url, postgres, store
 from mlflow import MlflowClient
+from ran import Demo, Kunto, Ran
 from served import served
 from small_company import CONFIG, TABLES
 
@@ -21,40 +18,8 @@ from kunto.cli import main
 
 __all__ = ["new_url", "postgres", "served", "store"]  # fixtures of every folder of tests
 
-ACCOUNTS, MONTHS, SEED = 120, 20, 1
+ACCOUNTS, MONTHS, SEED = 120, 20, 2
 HORIZON = 90
-
-
-@dataclass(frozen=True)
-class Ran:
-    """What one command did."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """Standard output as the one JSON document that it must be."""
-        return json.loads(self.out)
-
-    @property
-    def told(self) -> str:
-        """Everything printed, without the frames and line breaks that a terminal's width brings in."""
-        return re.sub(r"[│┃╭╮╰╯─┌┐└┘├┤┬┴┼━┏┓┗┛┳┻╇┡┩\s]+", " ", self.out + self.err)
-
-
-@dataclass(frozen=True)
-class Demo:
-    """A workspace on which `kunto run` was done, the company's tables, and what the run printed as JSON."""
-
-    path: Path
-    tables: Path
-    ran: dict[str, Any]
-    tracking_uri: str
-
-
-Kunto = Callable[..., Ran]
 
 
 def run_kunto(*arguments: object) -> Ran:

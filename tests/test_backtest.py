@@ -11,10 +11,10 @@ import lightgbm
 import numpy as np
 import pandas as pd
 import pytest
-from conftest import Kunto, Ran
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlflow import MlflowClient
+from ran import Kunto, Ran
 
 import simulation
 from kunto.commands.backtest import show

@@ -37,6 +37,10 @@ UNASKED = {
     *("outreach_answered_share_30d", "decision_maker_share_30d", "decision_maker_share_90d"),
     *("outreach_answered_share_365d", "outreach_answered_change_90d", "days_since_reply"),
     *("decision_maker_meetings_share_365d", "days_since_decision_maker_met", "days_without_champion"),
+    *("low_use_months", "events_30d_of_best_month", "events_30d_of_best_month_vs_peers", "goal_progress_latest"),
+    *("goal_progress_of_best", "days_since_payment", "days_since_escalation", "days_since_contact"),
+    *("contact_share_30d", "contact_share_60d", "decision_maker_share_60d"),
+    *("contacts_trend_30d_of_365d", "tickets_trend_30d_of_210d"),
     *("offers_won_share_365d", "days_since_offer_decided", "days_since_play"),
     *("events_trend_7d", "events_trend_30d_of_210d", "events_trend_90d_of_365d"),  # a customer of five days has no earlier period
 }

@@ -265,8 +265,8 @@ def test_a_features_value_is_shapleys(features: list[tuple[float, bool]]) -> Non
 def test_the_benchmark_sets_everybody_side_by_side(capsys: pytest.CaptureFixture[str]) -> None:
     explain.main(["--accounts", "4200", "--fitted", "400", "--repeats", "1", "--rounds", "6", "--json"])
     rows = json.loads(capsys.readouterr().out)
-    [predicting], batches, [churn], single = rows[:1], rows[1:4], rows[4:5], rows[5:]
-    assert "and their margins" in predicting["row"]
+    batches, [predicted, churn], single = rows[:3], rows[3:5], rows[5:]
+    assert "predicted and explained" in predicted["row"]
     assert [row["row"].rpartition(", ")[2] for row in batches] == list(explain.PEERS)
     assert [row["row"].rpartition(", ")[2] for row in single] == list(explain.SINGLE)
     assert "churn over its 3 steps" in churn["row"]

@@ -108,6 +108,9 @@ def test_a_night_with_models(demo: Any, kunto: Any, tmp_path: Path) -> None:
     )
     assert 0 < result["score"]["mean_p_churn"] < 1
     assert result["drift"]["since"] is None
+    assert result["watch"]["as_of"] == "2026-07-01T00:00:00"
+    assert (result["watch"]["trained"], result["watch"]["why"] != []) == ([], True), "[watch] nightly says, and does not train"
+    assert result["watch"]["training_due"] is told["report"]["training_due"]
     assert result["data"]["newest"]["usage"] < told["report"]["data_until"] == "2026-07-01T00:00:00"
     with opened(path) as store:
         assert store.portfolio_run().run_id == result["score"]["run_id"]

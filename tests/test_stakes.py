@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit, ndtri
 
@@ -53,6 +53,7 @@ def curve(hazards: list[float]) -> FloatArray:
 # The four states
 
 
+@settings(deadline=None)
 @given(SHARES, SHARES, SHARES)
 def test_the_four_states_exclude_each_other_and_sum_to_one(churn: float, contracted: float, expanded: float) -> None:
     down, up = (float(p[0]) for p in four_states(*(np.array([p]) for p in (churn, contracted, expanded))))
@@ -69,6 +70,7 @@ def test_the_four_states_exclude_each_other_and_sum_to_one(churn: float, contrac
 # The curve
 
 
+@settings(deadline=None)
 @given(HAZARDS)
 def test_the_curve_is_met_at_its_ends_and_never_rises(hazards: list[float]) -> None:
     ends = survival_on(curve(hazards), 30.0 * np.arange(13), 30)[0]
@@ -77,12 +79,14 @@ def test_the_curve_is_met_at_its_ends_and_never_rises(hazards: list[float]) -> N
     assert all(later <= earlier for earlier, later in pairwise(everywhere))
 
 
+@settings(deadline=None)
 @given(HAZARDS, st.integers(0, 11), st.floats(0, 29))
 def test_within_a_step_each_day_has_the_same_hazard(hazards: list[float], step: int, day: float) -> None:
     at, after, start, end = survival_on(curve(hazards), 30.0 * step + np.array([day, day + 1.0, 0.0, 30.0]), 30)[0]
     assert after / at == pytest.approx((end / start) ** (1 / 30), rel=1e-9)
 
 
+@settings(deadline=None)
 @given(HAZARDS, st.floats(360, 1800))
 def test_past_the_curve_the_last_hazard_is_held(hazards: list[float], day: float) -> None:
     at, after = survival_on(curve(hazards), np.array([day, day + 30.0]), 30)[0]
@@ -117,6 +121,7 @@ def test_arr_is_at_risk_until_the_next_renewal_or_for_a_year(days: float, step: 
     assert found == pytest.approx(5000 * (1 - stays + stays * 0.2 * 0.5))
 
 
+@settings(deadline=None)
 @given(st.floats(0, 2000), movements(), movements())
 def test_expected_mrr_moves_linearly_and_at_most_once(days: float, rise: Movement, fall: Movement) -> None:
     [[found]] = expected_share(np.array([days]), rise, fall)
@@ -124,6 +129,7 @@ def test_expected_mrr_moves_linearly_and_at_most_once(days: float, rise: Movemen
     assert found == pytest.approx(1 + up - down, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(st.floats(0, 1e7), estimates(), st.floats(0, 400), movements(), movements())
 def test_expected_arr_lies_in_its_interval(arr: float, staying: Estimate, days: float, rise: Movement, fall: Movement) -> None:
     found = expected_arr(np.array([arr]), staying, np.array([days]), rise, fall)
@@ -164,6 +170,7 @@ def test_the_interval_holds_nine_in_ten() -> None:
 # Lifetime value
 
 
+@settings(deadline=None)
 @given(HAZARDS, st.floats(0, 0.5), st.floats(0.1, 1), st.floats(0, 1), st.floats(0, 1))
 def test_lifetime_value_by_hand(hazards: list[float], discount: float, margin: float, up: float, down: float) -> None:
     """Month by month, with survival as a product of whole and part steps."""

@@ -388,7 +388,10 @@ def test_the_run_keeps_record_plots_card_and_figures(trained: Trained) -> None:
     for record in trained.records:
         folder = artifacts(trained, record["name"], record["version"])
         assert json.loads((folder / "record.json").read_text()) == record
-        assert {path.name for path in (folder / "plots").iterdir()} == {"reliability.png", "gains.png", "features.png"}
+        assert {path.name for path in (folder / "plots").iterdir()} == {
+            *("auc_by_date.png", "features.png", "gains.png", "reliability.png"),
+            *(["survival.png"] if record["outcome"] == "churn" else []),
+        }
         card = (folder / "model_card.md").read_text()
         assert record["gate"]["state"] in card
         assert f"{record['test']['auc']:.3f}" in card

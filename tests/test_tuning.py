@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import typer
-from conftest import Kunto
 from mlflow.artifacts import download_artifacts
+from ran import Kunto
 from small_models import CHURN, MONTHS, TEST_FROM, YEAR_BEFORE, made_rows
 
 from kunto.commands.training import with_options

@@ -3,8 +3,6 @@
 import shutil
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import url2pathname
 
 import mlflow
 import numpy as np
@@ -15,6 +13,7 @@ from features.builder import snapshot
 from kunto import jobs
 from kunto.workspace import Workspace
 from models.profile import PROFILE_FILE, Profile
+from models.registry import CHAMPION, SERVING_FILES
 from serving.assessment import product_features
 from serving.champions import load_champions
 from training.dataset import at_risk_rows
@@ -28,7 +27,7 @@ def workspace(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(demo.tables, place.path / "tables")
     text = place.config_path.read_text(encoding="utf-8")
     short = text.replace(str(demo.tables), "tables") + "\n[watch]\nwait_days = 0\nmonths = 2\n"
-    assert short.count("tables") > text.count("tables")
+    assert short.startswith('[data]\nsource = "tables"\n')
     place.config_path.write_text(short.replace("[training.booster]", '[training]\noutcomes = ["churn"]\n\n[training.booster]'))
     place = Workspace(place.path)
     company = jobs.open_company(place)
@@ -40,9 +39,14 @@ def workspace(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     for champion in champions.models.values():
         p = champion.model.probability(features)
         profile = Profile.of(champion.model, features, spine, (p > np.median(p)).astype(float), spine[["as_of"]].assign(p=p))
-        location = client.get_model_version_download_uri(champion.name, str(champion.version))
-        folder = Path(url2pathname(urlsplit(location).path)) / "artifacts"
-        (folder / PROFILE_FILE).write_text(profile.to_json(), encoding="utf-8")
+        # The demo's own files are shared: a version of its own takes the profile.
+        folder = place.path / champion.name
+        (folder / "artifacts" / SERVING_FILES).mkdir(parents=True)
+        for name, content in champion.model.to_files().items():
+            (folder / "artifacts" / SERVING_FILES / name).write_text(content, encoding="utf-8")
+        (folder / "artifacts" / PROFILE_FILE).write_text(profile.to_json(), encoding="utf-8")
+        client.create_model_version(champion.name, folder.as_uri(), tags={"gate": "pass"})
+        client.set_registered_model_alias(champion.name, CHAMPION, "2")
     return place.path
 
 
@@ -72,11 +76,12 @@ def test_a_source_that_stopped_is_raised_and_training_follows_where_asked(worksp
     usage[usage["occurred_at"] < "2026-05-15"].to_parquet(path)
     told = kunto("watch", "-w", workspace, "--json")
     assert (told.code, told.json["raised"], told.json["retraining"]["due"]) == (1, True, True), told.told
-    churn = told.json["models"][0]
-    assert any(reason.startswith("usage: ") for reason in churn["alarms"]), churn["alarms"]
+    for each in told.json["models"]:
+        assert any(reason.startswith("usage: ") for reason in each["drift"]["reasons"]), each["drift"]["reasons"]
+    assert any(alarm.startswith("usage: ") for each in told.json["models"] for alarm in each["alarms"]), told.json
     trained = kunto("watch", "-w", workspace, "--json", "--retrain")
     assert trained.code == 0, trained.told
-    assert [(record["name"], record["version"]) for record in trained.json["trained"]] == [("kunto-churn-90d", 2)]
+    assert [(record["name"], record["version"]) for record in trained.json["trained"]] == [("kunto-churn-90d", 3)]
 
 
 def test_without_a_model_there_is_nothing_to_watch(csv: Any, kunto: Any) -> None:

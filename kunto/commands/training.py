@@ -163,7 +163,9 @@ def promote(
     if json:
         print_json({"name": name, "champion": version})
     else:
-        out.print(" ".join([f"{name} is now served by version {version}.", *reasons]))
+        out.print(f"{name} is now served by version {version}.")
+        if reasons:
+            out.print(f"Its comparison said: {' '.join(reasons)}")
 
 
 def rollback(

@@ -309,7 +309,9 @@ def test_what_if_is_the_score_of_the_changed_features(
     assert answer["after"] == changed
     difference = answer["difference"]
     worth = [record["expected_lifetime_value"] for record in (live[at], changed)]
-    assert difference["expected_lifetime_value"] == worth[1] - worth[0] != 0
+    assert difference["expected_lifetime_value"] == worth[1] - worth[0]
+    smaller, _ = scorer.what_if(rows[at], facts[at], {"mrr": rows[at]["mrr"] / 2}, as_of, account_id=account_id)
+    assert smaller["difference"]["expected_lifetime_value"] < -worth[0] / 4
     assert difference["health_score"] == changed["health"]["score"] - live[at]["health"]["score"] < 0
     for told, was, becomes in zip(difference["predictions"], live[at]["predictions"], changed["predictions"], strict=True):
         assert (told["outcome"], told["horizon_days"]) == (was["outcome"], was["horizon_days"])

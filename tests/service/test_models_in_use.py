@@ -404,7 +404,8 @@ def test_the_card_of_a_registered_run(registry: Registry, serve: Serve) -> None:
     }
     p = np.linspace(0.1, 0.9, 30)
     names = ("booster", "logistic", "health_score", "tenure_calendar", "recency")
-    test = pd.DataFrame({"label": (p > 0.5).astype(float), **dict.fromkeys(names, p)})
+    whose = {"account_id": [f"a{row}" for row in range(30)], "as_of": pd.Timestamp("2025-02-01")}
+    test = pd.DataFrame({**whose, "label": (p > 0.5).astype(float), **dict.fromkeys(names, p)})
     tracker = Tracker(
         registry.uri, registry.folder / "artifacts", tags={"data": "d7", "config": "c7", "code": "0.1.0"}, params={}
     )
@@ -414,7 +415,7 @@ def test_the_card_of_a_registered_run(registry: Registry, serve: Serve) -> None:
     bundle = models.current()
     card = bundle.cards[CHURN]
     assert card.champion == bundle.champions.churn
-    assert card.record == record | {"version": 1}
+    assert card.record == record | {"version": 1, "challenge": card.record["challenge"]}
     assert (card.gate, card.trained_on) == ("pass", {"data": "d7", "config": "c7", "code": "0.1.0"})
     assert card.text is not None
     assert card.text.startswith(f"# {CHURN}")
