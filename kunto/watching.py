@@ -1,5 +1,7 @@
 """Watching the models that serve: each one's newest months against its reference profile, and what came true of its promises."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,7 +19,7 @@ from models.labels import label
 from models.profile import PROFILE_FILE, Profile
 from models.registry import EXPERIMENT
 from serving.assessment import product_features
-from serving.champions import Champion, load_champions, read_texts
+from serving.champions import Champion, ModelError, load_champions, read_texts
 from training.dataset import at_risk_rows, snapshot_dates
 from training.expected import performance, shortfalls
 from training.watching import DriftReport, Retraining, drift, retraining, watched_dates
@@ -157,7 +159,8 @@ def _watched(
     )["label"]
     learnt = (spine["as_of"] <= pd.Timestamp(profile.learnt_to)).to_numpy(dtype=bool)
     by_tested = np.zeros(len(spine), dtype=bool)
-    tested = jobs.open_tracker(workspace).tested(name, version)
+    with _telling(name, version):
+        tested = jobs.open_tracker(workspace).tested(name, version)
     if tested is not None:
         # Of dates that the serving fit has learnt, the fit that was tested tells: it has not.
         by_tested = learnt & (spine["as_of"] >= tested.test_from).to_numpy(dtype=bool)
@@ -175,4 +178,15 @@ def _profile(workspace: Workspace, name: str, version: int) -> Profile | None:
         text = read_texts(client, f"{location}/artifacts/{PROFILE_FILE}")[PROFILE_FILE]
     except (MlflowException, OSError):
         return None
-    return Profile.from_json(text)
+    with _telling(name, version):
+        return Profile.from_json(text)
+
+
+@contextmanager
+def _telling(name: str, version: int) -> Iterator[None]:
+    """Tell what damaged files raise as the version's fault."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ModelError(f"version {version} of {name} cannot be watched: {told}; train again") from error

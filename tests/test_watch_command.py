@@ -84,6 +84,17 @@ def test_a_source_that_stopped_is_raised_and_training_follows_where_asked(worksp
     assert [(record["name"], record["version"]) for record in trained.json["trained"]] == [("kunto-churn-90d", 3)]
 
 
+def test_a_damaged_profile_is_told_by_its_version(workspace: Path, kunto: Any) -> None:
+    path = workspace / "kunto-expansion-90d" / "artifacts" / PROFILE_FILE
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole.replace('"weights"', '"height"'), encoding="utf-8")
+    told = kunto("watch", "-w", workspace)
+    path.write_text(whole, encoding="utf-8")
+    assert told.code == 1
+    assert "version 2 of kunto-expansion-90d cannot be watched: ValueError" in told.told
+    assert "train again" in told.told
+
+
 def test_without_a_model_there_is_nothing_to_watch(csv: Any, kunto: Any) -> None:
     told = kunto("watch", "-w", csv())
     assert told.code == 0, told.told
