@@ -32,6 +32,7 @@ from serving.store import Decision, Identity, Run, Store
 from training import backtest_report
 from training.backtest import Backtest, backtest
 from training.settings import TrainingSettings
+from training.shipped import code_version
 from training.tracking import GateError, Tracker, fingerprint
 from training.train import train
 
@@ -167,7 +168,7 @@ def backtest_models(
             progress=watch.advance,
         )
     paths = backtest_report.write(found, workspace.path / "backtest")
-    tags = {"config": workspace.config_version, "code": kunto.__version__, "data": company.data_version}
+    tags = {"config": workspace.config_version, "code": code_version(), "data": company.data_version}
     backtest_report.log(tracker.client, found, paths, tags=tags)
     return found, paths
 
@@ -175,7 +176,7 @@ def backtest_models(
 def open_tracker(workspace: Workspace, company: Company | None = None, settings: TrainingSettings | None = None) -> Tracker:
     """MLflow's store and registry of the workspace."""
     workspace.require_writable()
-    tags = {"config": workspace.config_version, "code": kunto.__version__}
+    tags = {"config": workspace.config_version}
     if company is not None:
         tags |= {"data": company.data_version, "data_rows": company.fingerprint, "data_until": company.data_until.isoformat()}
     params = settings.model_dump(mode="json", exclude={"booster"}) | settings.booster.model_dump() if settings else {}

@@ -13,9 +13,9 @@ from mlflow.exceptions import MlflowException
 from models.booster import BoosterModel
 from models.booster_text import check_booster_text
 from models.outcome import OutcomeModel
-from models.registry import CHAMPION, EXPERIMENT
+from models.registry import CHAMPION, EXPERIMENT, SERVING_FILES
 
-_FOLDER = "artifacts/outcome"
+_FOLDER = f"artifacts/{SERVING_FILES}"
 _UNKNOWN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 # A handful of small files: MLflow would draw a progress bar over every log line.
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from models.answer import HORIZONS
 from models.choice import PlaySettings
 from models.hazard import CURVE_DAYS, step_count
 from models.matrix import FloatArray, Matrix
@@ -15,8 +16,6 @@ from models.stakes import Estimate, Movement, arr_at_risk, expected_arr, four_st
 from serving.champions import Champion, Champions
 
 Instants = npt.NDArray[np.datetime64]
-#: The churn probabilities that a score states, where the curve has them, beside the model's own horizon.
-CHURN_HORIZONS = (30, 90, 180)
 #: Expected revenue rests on the models of this horizon (domain.md §4).
 REVENUE_HORIZON = 180
 _SECOND, _DAY_SECONDS = np.timedelta64(1, "s"), 86_400
@@ -127,7 +126,7 @@ def outlook(champions: Champions, features: Matrix, renewal_days: FloatArray) ->
     model = churn.model
     margins = model.margins(features, step_count(model.step_days))
     survival = model.curve(margins)
-    asked = {days: days // model.step_days for days in {*CHURN_HORIZONS, model.horizon_days} if days % model.step_days == 0}
+    asked = {days: days // model.step_days for days in {*HORIZONS, model.horizon_days} if days % model.step_days == 0}
     horizons = sorted(days for days, count in asked.items() if count <= survival.shape[1])
     predictions = _predictions("churn", horizons, 1.0 - survival[:, [asked[days] - 1 for days in horizons]], model)
     staying = {key: champion.model.probability(features) for key, champion in champions.models.items() if key[0] != "churn"}

@@ -16,6 +16,7 @@ from mlflow.artifacts import download_artifacts
 from pydantic import ValidationError
 
 import simulation
+from kunto.commands.training import show
 from models.booster import BoosterSettings
 from models.outcome import OutcomeModel
 from training import metrics
@@ -309,6 +310,28 @@ def test_calibration_keeps_accounts_apart(accounts: int, months: int, share: flo
     assert sorted(np.concatenate([held.frame["x"] for _, held in parts])) == rows.frame["x"].tolist()
 
 
+def test_what_only_an_earlier_model_reads_is_built_and_not_learnt_from(world: World) -> None:
+    settings = SETTINGS.model_copy(update={"product_features": 1})
+    data = build_dataset(world.tables, data_until=world.until, settings=settings, horizons=[90], also=("earlier one",))
+    assert len(data.product_features) == 1
+    assert {f"use_of_{name}_90d" for name in ("earlier_one", data.product_features[0])} <= {*data.frame.columns}
+    data.frame["use_of_earlier_one_90d"] = np.arange(len(data.frame), dtype=float)  # not to be left out as a constant
+    fitted = training.train_task(world.tables, data, CHURN, data_until=world.until, settings=settings)
+    assert fitted.model is not None
+    assert not [name for name in fitted.model.inputs if "earlier_one" in name]
+    assert f"use_of_{data.product_features[0]}_90d" in fitted.model.inputs
+
+
+def test_the_table_says_where_the_champion_stays(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    record = trained.records[0] | {"gate": {"state": "pass", "passed": True, "reasons": []}}
+    show([record | {"challenge": {"state": "passed", "champion": 3, "reasons": ["It is no worse."]}}])
+    assert "stays" not in capsys.readouterr().out
+    show([record | {"challenge": {"state": "failed", "champion": 3, "reasons": ["It is worse."]}}])
+    told = capsys.readouterr().out
+    assert "version 3" in told
+    assert "kunto-churn-90d: champion 3 stays. It is worse." in told
+
+
 # --- the record ------------------------------------------------------------------------------------------------------
 
 
@@ -389,7 +412,7 @@ def test_the_run_keeps_record_plots_card_and_figures(trained: Trained) -> None:
         folder = artifacts(trained, record["name"], record["version"])
         assert json.loads((folder / "record.json").read_text()) == record
         assert {path.name for path in (folder / "plots").iterdir()} == {
-            *("auc_by_date.png", "features.png", "gains.png", "reliability.png"),
+            *("auc_by_date.png", "drift.png", "features.png", "gains.png", "reliability.png"),
             *(["survival.png"] if record["outcome"] == "churn" else []),
         }
         card = (folder / "model_card.md").read_text()

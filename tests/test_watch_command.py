@@ -70,6 +70,15 @@ def test_watch_tells_drift_promises_and_what_is_due(workspace: Path, kunto: Any)
     assert "raining is due" in shown.told
 
 
+def test_what_was_trained_is_watched_by_the_profile_that_its_training_kept(demo: Any, kunto: Any) -> None:
+    told = kunto("watch", "-w", demo.path, "--json")
+    assert told.code in (0, 1), told.told
+    for each in told.json["models"]:
+        assert (each["version"], each["note"]) == (1, None)
+        assert each["drift"]["accounts"] > 50
+        assert {month["fit"] for month in each["performance"]} <= {"tested", "served"}
+
+
 def test_a_source_that_stopped_is_raised_and_training_follows_where_asked(workspace: Path, kunto: Any) -> None:
     path = workspace / "tables" / "usage.parquet"
     usage = pd.read_parquet(path)

@@ -18,7 +18,8 @@ class Dataset:
     """Rows of accounts at risk at past dates, all frames in one order.
 
     `spine`: account_id, as_of; `frame`: one column per feature; `health`: the score 0–100 or missing; `facts`: what is known at T
-    beside the features (`features.builder.Snapshot`).
+    beside the features (`features.builder.Snapshot`). `product_features` are those that a new model reads; the frame may hold
+    more, for an earlier one.
     """
 
     spine: pd.DataFrame
@@ -108,7 +109,7 @@ def build_dataset(
 ) -> Dataset:
     """Build the table that every task of a run reads; ValueError where no date has an account at risk.
 
-    `also`: names of the product's own features that are wanted beside its most used ones, as an earlier model reads them.
+    `also`: names of the product's own features that are built beside its most used ones, for an earlier model that reads them.
     """
     first = tables["subscriptions"].started_at.min().execute()
     if pd.isna(first):
@@ -121,8 +122,7 @@ def build_dataset(
     if "usage" in tables:
         earliest = min(test_period(dates, data_until, days, settings)[0] for days in horizons)
         picked = most_used_features(tables["usage"], earliest, settings.product_features)
-        picked = tuple(dict.fromkeys((*picked, *also)))
-    built = snapshot(tables, spine, picked, progress=progress)
+    built = snapshot(tables, spine, tuple(dict.fromkeys((*picked, *also))), progress=progress)
     scores = health.score(health.inputs(built), set(tables)).accounts["score"]
     frame = built.features.drop(columns=["account_id", "as_of"])
     return Dataset(spine, frame, scores.astype("Float64"), built.facts, picked)

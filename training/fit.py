@@ -45,12 +45,14 @@ class Unseen:
 class Fit:
     """A fitted model, and what fitting it again on more rows takes.
 
-    `calibrators`: how the kinds of calibrator compared (`models.calibration.choose`). `loss`: the booster's held-out log loss a
-    row of examples. `disagreement` (parts × rows): what the models without a part of the accounts say of some rows.
+    `predicted` (as_of, p): probabilities of rows that the fits behind them had not seen. `calibrators`: how the kinds of
+    calibrator compared (`models.calibration.choose`). `loss`: the booster's held-out log loss a row of examples.
+    `disagreement` (parts × rows): what the models without a part of the accounts say of some rows.
     """
 
     model: OutcomeModel
     unseen: Unseen
+    predicted: pd.DataFrame
     calibrators: tuple[dict[str, Any], ...]
     disagreement: FloatArray | None
     loss: float | None
@@ -105,7 +107,7 @@ def fit_outcome(
     served scorer, which is fitted on all rows (docs/test-looks.md has both ways measured). The calibrator's kind is picked by
     what each makes of later dates.
     """
-    rows = _readable(task, rows)
+    rows = _readable(task, rows, product_features)
     examples = _examples(task, rows, settings, seed)
     directions = _directions(task, product_features)
     folds = account_folds(rows)
@@ -125,9 +127,10 @@ def fit_outcome(
     some = rows.take(np.sort(asked))
     disagreement = np.array([replace(model, scorer=part).probability(some.frame) for part in parts])
     known = [out.labelled() for out in held]
-    p = [replace(model, scorer=part).probability(out.frame) for part, out in zip(parts, known, strict=True)]
-    precision = Precision.fit(np.concatenate(p), np.concatenate([out.accounts for out in known]), disagreement)
-    return Fit(replace(model, precision=precision), together, choice.comparison, disagreement, loss)
+    p = np.concatenate([replace(model, scorer=part).probability(out.frame) for part, out in zip(parts, known, strict=True)])
+    precision = Precision.fit(p, np.concatenate([out.accounts for out in known]), disagreement)
+    predicted = pd.DataFrame({"as_of": np.concatenate([out.as_of for out in known]), "p": p})
+    return Fit(replace(model, precision=precision), together, predicted, choice.comparison, disagreement, loss)
 
 
 def refit(task: Task, kind: Kind, rows: Rows, before: Fit, tested: Rows, *, settings: BoosterSettings | None, seed: int) -> Fit:
@@ -135,7 +138,7 @@ def refit(task: Task, kind: Kind, rows: Rows, before: Fit, tested: Rows, *, sett
 
     The calibrator is fitted again on what calibrated before and on the `tested` rows, which that model had not seen either.
     """
-    rows = _readable(task, rows)
+    rows = _readable(task, rows, before.model.product_features)
     directions = _directions(task, before.model.product_features)
     scorer = _fit(kind, _examples(task, rows, settings, seed), directions, settings, before.rounds, seed)
     unseen = before.unseen.plus(_unseen(task, before.model, tested))
@@ -143,12 +146,16 @@ def refit(task: Task, kind: Kind, rows: Rows, before: Fit, tested: Rows, *, sett
     model = replace(_model(task, rows, scorer, before.model.product_features), calibrator=calibrator)
     labelled = rows.labelled()
     precision = Precision.fit(model.probability(labelled.frame), labelled.accounts, before.disagreement)
-    return replace(before, model=replace(model, precision=precision), unseen=unseen)
+    later = pd.DataFrame({"as_of": tested.as_of, "p": before.model.probability(tested.frame)})
+    predicted = pd.concat([before.predicted, later], ignore_index=True)
+    return replace(before, model=replace(model, precision=precision), unseen=unseen, predicted=predicted)
 
 
-def _readable(task: Task, rows: Rows) -> Rows:
-    carried = CARRIED if task.outcome == "churn" else ()
-    columns = list(dict.fromkeys((*usable_columns(rows.frame), *carried)))
+def _readable(task: Task, rows: Rows, product_features: tuple[str, ...]) -> Rows:
+    """The rows with the features that a model of these may read: the frame may hold others, which a champion reads."""
+    declared = catalog(product_features)
+    usable = usable_columns(rows.frame[[name for name in rows.frame.columns if name in declared]])
+    columns = list(dict.fromkeys((*usable, *(CARRIED if task.outcome == "churn" else ()))))
     return replace(rows, frame=rows.frame[columns])
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from models.calibration import Platt
 from models.hazard import step_length
 from models.outcome import OutcomeModel
+from models.profile import Profile
 from training import baselines, gate, metrics, reliability
 from training.challenge import Contender, Trial
 from training.dataset import Dataset, build_dataset
@@ -32,7 +33,7 @@ class Fitted:
     """One task's result: its JSON record (interface.md), the model that may serve (None: nothing to fit), the test rows.
 
     `tested` holds the models of which the record's figures speak: fitted before the test, and never shown a row of it. `trial`
-    is what a champion is challenged by.
+    is what a champion is challenged by, `profile` what the model is watched by.
     """
 
     record: dict[str, Any]
@@ -40,6 +41,7 @@ class Fitted:
     test: pd.DataFrame
     tested: Mapping[Kind, OutcomeModel] = field(default_factory=dict)
     trial: Trial | None = None
+    profile: Profile | None = None
 
 
 def train(
@@ -75,7 +77,7 @@ def train(
     for task in chosen:
         stage(task.name)
         fitted = train_period(data, task, periods.pop(task), settings=settings, leaks=leaks, progress=progress)
-        records.append(tracker.register(task, fitted.record, fitted.model, fitted.test, fitted.trial))
+        records.append(tracker.register(task, fitted.record, fitted.model, fitted.test, fitted.trial, fitted.profile))
     return records
 
 
@@ -132,10 +134,11 @@ def train_period(
         seed=settings.seed,
     )
     kind: Kind = "logistic" if decision.serves == "logistic" else "booster"
-    model = fits[kind].model
+    chosen, learnt_from = fits[kind], cut.known
     if serve and decision.serves != "health_score":
         # What was tested saw nothing of the test; what serves is fitted again on all that has matured since.
-        model = refit(task, kind, cut.later, fits[kind], test, settings=settings.booster, seed=settings.seed).model
+        learnt_from = cut.later
+        chosen = refit(task, kind, learnt_from, fits[kind], test, settings=settings.booster, seed=settings.seed)
     shown = pd.DataFrame({"account_id": test.accounts, "as_of": test.timeline["as_of"], "label": test.y, **p})
     where = segments(data.facts.iloc[cut.test_at], data.frame["tenure_days"].iloc[cut.test_at]).reset_index(drop=True)
     record = (
@@ -152,7 +155,8 @@ def train_period(
     )
     trial = Trial(Contender(fits[kind].model, cut.start), test, where, settings.challenge, settings.seed)
     tested: dict[Kind, OutcomeModel] = {kind: fit.model for kind, fit in fits.items()}
-    return Fitted(record, replace(model, event=settings.event), shown, tested, trial)
+    profile = Profile.of(chosen.model, learnt_from.frame, learnt_from.timeline, learnt_from.y, chosen.predicted)
+    return Fitted(record, replace(chosen.model, event=settings.event), shown, tested, trial, profile)
 
 
 def _fit(task: Task, kind: Kind, rows: Rows, data: Dataset, settings: TrainingSettings) -> Fit:

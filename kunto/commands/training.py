@@ -119,7 +119,6 @@ def show(records: Sequence[Mapping[str, Any]]) -> None:
     table = Table(title="Tested on later data (AUC, 95 % interval by account)", title_justify="left")
     for heading in ("Model", "Rows", "Positive", "AUC", "Logistic", "Health", "Lift", "ECE", "Gate", "Serves"):
         table.add_column(heading, justify="left" if heading in ("Model", "Gate", "Serves") else "right")
-    serves = {"pass": "booster", "signal_no_gain": "logistic"}
     for record in records:
         test, baselines = record["test"], record["baselines"]
         table.add_row(
@@ -132,9 +131,25 @@ def show(records: Sequence[Mapping[str, Any]]) -> None:
             _number(test["lift_top_decile"], 1),
             _number(test["ece"]),
             record["gate"]["state"],
-            serves.get(record["gate"]["state"], "health score" if record["outcome"] == "churn" else "nothing"),
+            _serves(record),
         )
     out.print(table)
+    for record in records:
+        challenge = record["challenge"]
+        if challenge and challenge["state"] in _CHAMPION_STAYS:
+            out.print(f"{record['name']}: champion {challenge['champion']} stays. {' '.join(challenge['reasons'])}")
+
+
+_SERVED_BY = {"pass": "booster", "signal_no_gain": "logistic"}
+_CHAMPION_STAYS = ("failed", "undecided")
+
+
+def _serves(record: Mapping[str, Any]) -> str:
+    """What answers from now on: the champion where the version could not take its place."""
+    challenge = record["challenge"]
+    if challenge and challenge["state"] in _CHAMPION_STAYS:
+        return f"version {challenge['champion']}"
+    return _SERVED_BY.get(record["gate"]["state"], "health score" if record["outcome"] == "churn" else "nothing")
 
 
 def models(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
