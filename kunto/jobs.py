@@ -31,6 +31,7 @@ from serving.scoring import Scored, ScoringSettings, score
 from serving.store import Decision, Identity, Run, Store
 from training import backtest_report
 from training.backtest import Backtest, backtest
+from training.priors import read_bases, write_models
 from training.settings import TrainingSettings
 from training.shipped import code_version
 from training.tracking import GateError, Tracker, fingerprint
@@ -133,15 +134,25 @@ def train_models(
     """Train, test, gate and register every outcome's model."""
     tracker = open_tracker(workspace, company, settings)
     with _refusing():
+        bases = read_bases(workspace.path / settings.base) if settings.base else None
         return train(
             company.tables,
             data_until=company.data_until,
             settings=settings,
             tracker=tracker,
             horizon_given=horizon_given,
+            bases=bases,
             stage=watch.stage,
             progress=watch.advance,
         )
+
+
+def export_models(workspace: Workspace, folder: Path) -> list[Path]:
+    """Write the models that serve into a folder, as texts, for another company to start from (`[training] base`)."""
+    found = write_models({champion.name: champion.model for champion in _champions(workspace).models.values()}, folder)
+    if not found:
+        raise GateError("no model serves yet, so there is none to export: `kunto train`")
+    return found
 
 
 def backtest_models(

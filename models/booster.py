@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.batch_contributions import BATCH_ROWS, BatchExplainer, batch_explainer
 from models.matrix import FloatArray, Table, values_of
+from models.prior import Prior
 
 #: Fewer rows are fitted on one thread: sharing them out costs more than it saves, and many times so on a busy machine.
 SHARED_ROWS = 50_000
@@ -67,10 +68,11 @@ class BoosterSettings(BaseModel):
 
 @dataclass(frozen=True)
 class BoosterModel:
-    """A fitted booster over `columns`; the same methods as `models.linear.LinearModel`."""
+    """A fitted booster over `columns`, and the prior that it started from; the same methods as `models.linear.LinearModel`."""
 
     columns: tuple[str, ...]
     text: str
+    prior: Prior | None = None
 
     @property
     def rounds(self) -> int:
@@ -79,24 +81,36 @@ class BoosterModel:
 
     @cached_property
     def booster(self) -> lgb.Booster:
-        """LightGBM's booster, read from its text."""
+        """LightGBM's booster, read from its text; it knows nothing of the prior."""
         return lgb.Booster(model_str=self.text)
 
     def raw_score(self, table: Table) -> FloatArray:
         """Return the margin (rows,) in logits."""
-        return self._predicted(values_of(table, self.columns), raw_score=True) if len(table) else np.empty(0)
+        if not len(table):
+            return np.empty(0)
+        own = self._predicted(values_of(table, self.columns), raw_score=True)
+        return own if self.prior is None else own + self.prior.raw_score(table)
 
     def contributions(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return exact TreeSHAP values in logits, (rows, columns); `base_value` plus a row's sum is its raw score."""
+        """Return exact TreeSHAP values in logits, (rows, columns), with the prior's own addends; `base_value` plus a row's sum is
+        its raw score."""
         return pd.DataFrame(self.addends(frame), index=frame.index, columns=list(self.columns))
 
     def addends(self, table: Table, margins: FloatArray | None = None) -> FloatArray:
         """As `contributions`; `margins` (rows,): the raw score, where it is known already, against which a batch is checked."""
         if not len(table):  # LightGBM divides by the number of rows
             return np.empty((0, len(self.columns)))
-        values = values_of(table, self.columns)
+        found = self._of_trees(values_of(table, self.columns), table, margins)
+        if self.prior is not None:
+            self.prior.add(found, table, self.columns)
+        return found
+
+    def _of_trees(self, values: FloatArray, table: Table, margins: FloatArray | None) -> FloatArray:
+        """The addends of the trees alone."""
         if len(values) >= BATCH_ROWS and self._batch is not None:
-            return self._batch.contributions(values, self.base_value, self.raw_score(table) if margins is None else margins)
+            whole = self.raw_score(table) if margins is None else margins
+            own = whole if self.prior is None else whole - self.prior.raw_score(table)
+            return self._batch.contributions(values, self._expected, own)
         return self._predicted(values, pred_contrib=True)[:, :-1]
 
     @cached_property
@@ -107,6 +121,11 @@ class BoosterModel:
     @cached_property
     def base_value(self) -> float:
         """The expected margin, which the contributions start from."""
+        return self._expected if self.prior is None else self._expected + self.prior.base_value
+
+    @cached_property
+    def _expected(self) -> float:
+        """The expected margin of the trees alone."""
         row = np.full((1, len(self.columns)), np.nan)
         return float(np.asarray(self.booster.predict(row, pred_contrib=True))[0, -1])
 
@@ -123,12 +142,13 @@ def fit_booster(
     settings: BoosterSettings | None = None,
     rounds: int | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    prior: Prior | None = None,
     seed: int = 0,
 ) -> BoosterModel:
     """Fit on the frame's columns (rows × features, NaN = missing) and 0/1 labels; columns without a direction are free.
 
-    `rounds`: as `cross_fit` found them (None: those of the settings). With one class in `y` the model is the base rate with half
-    a row of each class added, as in `models.linear.fit`.
+    `rounds`: as `cross_fit` found them (None: those of the settings). Boosting starts from the `prior`'s margin. With one class
+    in `y` the model is the base rate with half a row of each class added, as in `models.linear.fit`.
 
     >>> rng = np.random.default_rng(0)
     >>> X = pd.DataFrame({"use": rng.random(400)})
@@ -140,12 +160,12 @@ def fit_booster(
     columns, labels = tuple(X.columns), np.asarray(y, dtype=np.float64)
     if labels.min() == labels.max():
         weights = np.array([np.sum(labels == label) + 0.5 for label in (0.0, 1.0)])
-        data = lgb.Dataset(np.full((2, len(columns)), np.nan), np.array([0.0, 1.0]), weight=weights)
+        data, prior = lgb.Dataset(np.full((2, len(columns)), np.nan), np.array([0.0, 1.0]), weight=weights), None
     else:
-        data = _dataset(X, labels, sample_weight)
+        data = _dataset(X, labels, sample_weight, prior)
     parameters = chosen.parameters(len(X), [directions.get(column, 0) for column in columns], seed)
     booster = lgb.train(parameters, data, num_boost_round=rounds or chosen.rounds)
-    return BoosterModel(columns, booster.model_to_string())
+    return BoosterModel(columns, booster.model_to_string(), prior)
 
 
 def cross_fit(
@@ -156,6 +176,7 @@ def cross_fit(
     directions: Mapping[str, int],
     settings: BoosterSettings | None = None,
     sample_weight: npt.ArrayLike | None = None,
+    prior: Prior | None = None,
     seed: int = 0,
 ) -> tuple[list[BoosterModel], float]:
     """Fit one booster per fold, all stopped at the round at which the held-out log loss is least; return them and that loss.
@@ -177,16 +198,17 @@ def cross_fit(
             raise ValueError(f"a fold of {len(kept)} rows holds one class only: give fewer folds, or parts with both classes")
     found = lgb.cv(
         chosen.parameters(len(X), [directions.get(column, 0) for column in columns], seed),
-        _dataset(X, labels, sample_weight),
+        _dataset(X, labels, sample_weight, prior),
         num_boost_round=chosen.rounds,
         folds=folds,
         callbacks=[lgb.early_stopping(PATIENCE, verbose=False)],
         return_cvbooster=True,
     )
     loss, boosters = found["valid binary_logloss-mean"], found["cvbooster"].boosters
-    return [BoosterModel(columns, each.model_to_string(num_iteration=len(loss))) for each in boosters], float(loss[-1])
+    return [BoosterModel(columns, each.model_to_string(num_iteration=len(loss)), prior) for each in boosters], float(loss[-1])
 
 
-def _dataset(X: pd.DataFrame, labels: FloatArray, sample_weight: npt.ArrayLike | None) -> lgb.Dataset:
+def _dataset(X: pd.DataFrame, labels: FloatArray, sample_weight: npt.ArrayLike | None, prior: Prior | None) -> lgb.Dataset:
     values = X.to_numpy(dtype=np.float32)
-    return lgb.Dataset(values, labels, weight=sample_weight, free_raw_data=False)
+    start = None if prior is None else prior.raw_score(X)
+    return lgb.Dataset(values, labels, weight=sample_weight, init_score=start, free_raw_data=False)

@@ -18,13 +18,14 @@ from models.hazard import CARRIED, EXPOSURE, STEP, STEP_COLUMNS, ahead, step_cou
 from models.labels import Event, Outcome
 from models.linear import LinearModel
 from models.matrix import FloatArray, Matrix, Table, positions, values_of
+from models.scorer_files import scorer_from_files, scorer_to_files
 
 #: What the fit adds to the features at T, and joins the base value of an explanation where it is no feature carried forward.
 _OF_STEPS = frozenset({STEP, EXPOSURE, *STEP_COLUMNS})
 _IN_BASE = (STEP, EXPOSURE)
 #: So many rows are stacked, each at every step, at a time: bounds memory.
 _ROWS_AT_ONCE = 2_000
-_SETTINGS, _BOOSTER, _LINEAR = "model.json", "booster.txt", "linear.json"
+_SETTINGS = "model.json"
 
 
 @dataclass(frozen=True)
@@ -200,21 +201,16 @@ class OutcomeModel:
             "product_features": self.product_features,
             "event": self.event,
         }
-        if isinstance(self.scorer, BoosterModel):
-            numbers["columns"] = self.scorer.columns
-            return {_SETTINGS: json.dumps(numbers, indent=1, allow_nan=False), _BOOSTER: self.scorer.text}
-        return {_SETTINGS: json.dumps(numbers, indent=1, allow_nan=False), _LINEAR: self.scorer.to_json()}
+        described, files = scorer_to_files(self.scorer)
+        return {_SETTINGS: json.dumps(numbers | described, indent=1, allow_nan=False)} | files
 
     @classmethod
     def from_files(cls, files: Mapping[str, str]) -> "OutcomeModel":
-        """Read what `to_files` wrote; ValueError where a part is missing."""
-        if _SETTINGS not in files or not (_BOOSTER in files or _LINEAR in files):
-            raise ValueError(
-                f"the model's files are {', '.join(sorted(files)) or 'none'}; needed: {_SETTINGS} and {_BOOSTER} or {_LINEAR}"
-            )
+        """Read what `to_files` wrote; ValueError where a part is missing, or a booster's text is not whole."""
+        if _SETTINGS not in files:
+            raise ValueError(f"the model's files are {', '.join(sorted(files)) or 'none'}; needed: {_SETTINGS}, and its scorer's")
         stored = json.loads(files[_SETTINGS])
-        columns = tuple(stored.pop("columns", ()))
-        scorer = BoosterModel(columns, files[_BOOSTER]) if _BOOSTER in files else LinearModel.from_json(files[_LINEAR])
+        scorer = scorer_from_files(stored, files)
         precision = {name: tuple(values) for name, values in stored.pop("precision").items()}
         return cls(
             scorer=scorer,

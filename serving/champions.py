@@ -10,8 +10,6 @@ import mlflow
 from mlflow.artifacts import download_artifacts
 from mlflow.exceptions import MlflowException
 
-from models.booster import BoosterModel
-from models.booster_text import check_booster_text
 from models.outcome import OutcomeModel
 from models.registry import CHAMPION, EXPERIMENT, SERVING_FILES
 
@@ -106,8 +104,6 @@ def _model(client: mlflow.MlflowClient, name: str, version: int) -> OutcomeModel
         ) from None
     try:
         model = OutcomeModel.from_files(read_texts(client, f"{location}/{_FOLDER}"))
-        if isinstance(model.scorer, BoosterModel):
-            check_booster_text(model.scorer.text, len(model.scorer.columns))
     except (MlflowException, OSError, ValueError, KeyError, TypeError) as error:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         raise ModelError(

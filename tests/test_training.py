@@ -322,6 +322,33 @@ def test_what_only_an_earlier_model_reads_is_built_and_not_learnt_from(world: Wo
     assert f"use_of_{data.product_features[0]}_90d" in fitted.model.inputs
 
 
+def test_a_base_model_is_started_from_with_all_that_it_reads(world: World, churn: training.Fitted) -> None:
+    base = replace(churn.tested["booster"], event=SETTINGS.event)
+    bases, few = {CHURN.name: base}, {name: frame for name, frame in world.frames.items() if name not in ("plays", "usage")}
+    records: list[dict[str, Any]] = []
+
+    class Kept:
+        """What `train` asks of a tracker."""
+
+        def product_features(self, names: Any) -> tuple[str, ...]:
+            assert list(names) == [CHURN.name]
+            return ()
+
+        def register(self, task: Task, record: dict[str, Any], model: OutcomeModel, *others: Any) -> dict[str, Any]:
+            assert {*base.inputs} <= {*model.inputs}
+            assert {*base.product_features} <= {*model.product_features}
+            records.append(record)
+            return record
+
+    given: dict[str, Any] = {"data_until": world.until, "settings": SETTINGS.model_copy(update={"outcomes": ("churn",)})}
+    training.train(as_tables(few), tracker=Kept(), bases=bases, **given)  # type: ignore[arg-type]
+    assert records[0]["prior"]["kind"] == "base"
+    assert 0 <= records[0]["prior"]["slope"] < 2
+    assert churn.record["prior"]["kind"] == "scorecard"
+    with pytest.raises(ValueError, match="bring one that predicts the same"):
+        training.train(as_tables(few), tracker=Kept(), bases={CHURN.name: replace(base, event="revenue")}, **given)  # type: ignore[arg-type]
+
+
 def test_the_table_says_where_the_champion_stays(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
     record = trained.records[0] | {"gate": {"state": "pass", "passed": True, "reasons": []}}
     show([record | {"challenge": {"state": "passed", "champion": 3, "reasons": ["It is no worse."]}}])
@@ -342,7 +369,16 @@ def refuse(constant: str) -> None:
 def assert_shape(record: dict[str, Any], baselines: set[str]) -> None:
     """interface.md, to the letter."""
     promised = {"outcome", "horizon_days", "name", "version", "train", "test", "baselines", "gate"}
-    assert set(record) == promised | {"leaks_allowed", "tuning", "rounds", "calibrators", "reliability", "plays", "challenge"}
+    assert set(record) == promised | {
+        "leaks_allowed",
+        "tuning",
+        "rounds",
+        "prior",
+        "calibrators",
+        "reliability",
+        "plays",
+        "challenge",
+    }
     counts = {"from", "to", "rows", "accounts", "positives"}
     assert set(record["train"]) == counts
     assert set(record["test"]) == counts | {"base_rate"} | FIGURES
@@ -360,7 +396,8 @@ def test_records_are_as_promised(world: World, trained: Trained, churn: training
         assert record["version"] == 1
         assert record["train"]["to"] == record["test"]["from"] == world.test_from.isoformat()
         assert 0 < record["test"]["positives"] < record["test"]["rows"]
-    assert trained.records[0] == churn.record | {"version": 1}  # a second run with the seed: the same record
+    again = {"version": 1, "challenge": trained.records[0]["challenge"]}
+    assert trained.records[0] == churn.record | again  # a second run with the seed: the same record
 
 
 @pytest.mark.parametrize("who", ["nobody leaves", "one account"])

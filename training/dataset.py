@@ -104,12 +104,14 @@ def build_dataset(
     data_until: pd.Timestamp,
     settings: TrainingSettings,
     horizons: list[int],
+    required: tuple[str, ...] = (),
     also: tuple[str, ...] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Dataset:
     """Build the table that every task of a run reads; ValueError where no date has an account at risk.
 
-    `also`: names of the product's own features that are built beside its most used ones, for an earlier model that reads them.
+    The product's own features beside its most used ones: `required` ones every new model reads, as the base model does that it
+    starts from; `also` are built for an earlier model alone.
     """
     first = tables["subscriptions"].started_at.min().execute()
     if pd.isna(first):
@@ -118,10 +120,10 @@ def build_dataset(
     spine = at_risk_rows(tables, dates, data_until=data_until, settings=settings)
     if spine.empty:
         raise ValueError(f"no account was active and observed on any of {len(dates)} dates before {data_until}: check data_until")
-    picked: tuple[str, ...] = ()
+    picked = required
     if "usage" in tables:
         earliest = min(test_period(dates, data_until, days, settings)[0] for days in horizons)
-        picked = most_used_features(tables["usage"], earliest, settings.product_features)
+        picked = tuple(dict.fromkeys((*most_used_features(tables["usage"], earliest, settings.product_features), *required)))
     built = snapshot(tables, spine, tuple(dict.fromkeys((*picked, *also))), progress=progress)
     scores = health.score(health.inputs(built), set(tables)).accounts["score"]
     frame = built.features.drop(columns=["account_id", "as_of"])

@@ -15,13 +15,13 @@ from models.calibration import Platt, Precision, choose
 from models.hazard import CARRIED, EXPOSURE, case_control, expand, settled, step_length
 from models.linear import LinearModel
 from models.outcome import OutcomeModel
+from models.prior import Prior
+from training.priors import SIGN, prior, with_columns_of
 from training.rows import FloatArray, Positions, Rows, account_folds
 from training.settings import Task
 
 Kind = Literal["booster", "logistic"]
 Scorer = BoosterModel | LinearModel
-#: A feature's direction is told for churn; expansion is expected to run against it.
-_SIGN = {"churn": 1, "contraction": 1, "expansion": -1}
 #: Rows of which each fold's model is asked, to see how far they disagree.
 _ASKED = 4_000
 
@@ -62,6 +62,12 @@ class Fit:
         """Rounds of the booster."""
         return self.model.scorer.rounds if isinstance(self.model.scorer, BoosterModel) else None
 
+    @property
+    def prior(self) -> dict[str, Any] | None:
+        """What the booster started from, and how far it was believed (slope 1: as it came)."""
+        found = self.model.scorer.prior if isinstance(self.model.scorer, BoosterModel) else None
+        return found and {"kind": found.kind, "slope": found.slope}
+
 
 @dataclass(frozen=True)
 class Examples:
@@ -99,21 +105,23 @@ def fit_outcome(
     *,
     product_features: tuple[str, ...] = (),
     settings: BoosterSettings | None = None,
+    base: OutcomeModel | None = None,
     seed: int = 0,
 ) -> Fit:
     """Fit on all `rows`, calibrated on margins of accounts that the calibrating fits had not seen (cross-fitting).
 
     Not on later dates: where history is short, the fit before them saw half of it, and its margins are not those of the
     served scorer, which is fitted on all rows (docs/test-looks.md has both ways measured). The calibrator's kind is picked by
-    what each makes of later dates.
+    what each makes of later dates. The booster starts from the `base` model, or else from the scorecard (`training.priors`).
     """
-    rows = _readable(task, rows, product_features)
-    examples = _examples(task, rows, settings, seed)
+    rows = _readable(task, rows, product_features, base)
+    examples = _examples(task, rows, settings, base, seed)
+    start = _prior(task, kind, rows, examples, base)
     directions = _directions(task, product_features)
     folds = account_folds(rows)
-    parts, loss = _parts(kind, examples, folds, directions, settings, seed)
+    parts, loss = _parts(kind, examples, folds, directions, settings, start, seed)
     rounds = parts[0].rounds if isinstance(parts[0], BoosterModel) else None
-    scorer = _fit(kind, examples, directions, settings, rounds, seed)
+    scorer = _fit(kind, examples, directions, settings, rounds, start, seed)
 
     bare = _model(task, rows, scorer, product_features)
     held = [rows.take(out) for _, out in folds]
@@ -133,14 +141,24 @@ def fit_outcome(
     return Fit(replace(model, precision=precision), together, predicted, choice.comparison, disagreement, loss)
 
 
-def refit(task: Task, kind: Kind, rows: Rows, before: Fit, tested: Rows, *, settings: BoosterSettings | None, seed: int) -> Fit:
+def refit(
+    task: Task,
+    kind: Kind,
+    rows: Rows,
+    before: Fit,
+    tested: Rows,
+    *,
+    settings: BoosterSettings | None,
+    base: OutcomeModel | None = None,
+    seed: int,
+) -> Fit:
     """Fit again on all that has matured since, as `before` was: the same rounds, the same kind of calibrator.
 
     The calibrator is fitted again on what calibrated before and on the `tested` rows, which that model had not seen either.
     """
-    rows = _readable(task, rows, before.model.product_features)
-    directions = _directions(task, before.model.product_features)
-    scorer = _fit(kind, _examples(task, rows, settings, seed), directions, settings, before.rounds, seed)
+    rows = _readable(task, rows, before.model.product_features, base)
+    examples, directions = _examples(task, rows, settings, base, seed), _directions(task, before.model.product_features)
+    scorer = _fit(kind, examples, directions, settings, before.rounds, _prior(task, kind, rows, examples, base), seed)
     unseen = before.unseen.plus(_unseen(task, before.model, tested))
     calibrator = type(before.model.calibrator).fit(unseen.margin, unseen.y)
     model = replace(_model(task, rows, scorer, before.model.product_features), calibrator=calibrator)
@@ -151,19 +169,26 @@ def refit(task: Task, kind: Kind, rows: Rows, before: Fit, tested: Rows, *, sett
     return replace(before, model=replace(model, precision=precision), unseen=unseen, predicted=predicted)
 
 
-def _readable(task: Task, rows: Rows, product_features: tuple[str, ...]) -> Rows:
+def _readable(task: Task, rows: Rows, product_features: tuple[str, ...], base: OutcomeModel | None) -> Rows:
     """The rows with the features that a model of these may read: the frame may hold others, which a champion reads."""
     declared = catalog(product_features)
     usable = usable_columns(rows.frame[[name for name in rows.frame.columns if name in declared]])
-    columns = list(dict.fromkeys((*usable, *(CARRIED if task.outcome == "churn" else ()))))
+    columns = list(dict.fromkeys((*usable, *(CARRIED if task.outcome == "churn" else ()), *(base.inputs if base else ()))))
     return replace(rows, frame=rows.frame[columns])
 
 
 def _directions(task: Task, product_features: tuple[str, ...]) -> dict[str, int]:
-    return {name: f.direction * _SIGN[task.outcome] for name, f in catalog(product_features).items()}
+    return {name: f.direction * SIGN[task.outcome] for name, f in catalog(product_features).items()}
 
 
-def _examples(task: Task, rows: Rows, settings: BoosterSettings | None, seed: int) -> Examples:
+def _prior(task: Task, kind: Kind, rows: Rows, examples: Examples, base: OutcomeModel | None) -> Prior | None:
+    """What the booster starts from; the logistic regression is its baseline, and starts from nothing."""
+    if kind == "logistic":
+        return None
+    return prior(task, examples.X, examples.y, examples.weight, accounts=rows.accounts[examples.origin], base=base)
+
+
+def _examples(task: Task, rows: Rows, settings: BoosterSettings | None, base: OutcomeModel | None, seed: int) -> Examples:
     rng, negatives = np.random.default_rng(seed), (settings or BoosterSettings()).negatives
     if task.outcome == "churn":
         found = expand(
@@ -174,12 +199,12 @@ def _examples(task: Task, rows: Rows, settings: BoosterSettings | None, seed: in
             exposed=None if rows.exposure is None else rows.exposure.begun,
             negatives=negatives,
         )
-        return Examples(found.frame, found.y, found.weight, found.origin)
+        return Examples(with_columns_of(base, found.frame), found.y, found.weight, found.origin)
     kept, weight = case_control(rows.y, negatives, rng)
     frame = rows.frame.iloc[kept].reset_index(drop=True)
     if rows.exposure is not None:
         frame[EXPOSURE] = rows.exposure.begun[kept, 0].astype(np.float64)
-    return Examples(frame, rows.y[kept], weight, kept)
+    return Examples(with_columns_of(base, frame), rows.y[kept], weight, kept)
 
 
 def _parts(
@@ -188,16 +213,16 @@ def _parts(
     folds: list[tuple[Positions, Positions]],
     directions: Mapping[str, int],
     settings: BoosterSettings | None,
+    start: Prior | None,
     seed: int,
 ) -> tuple[list[Scorer], float | None]:
     """One scorer per fold, fitted without its held-out accounts, and the boosters' held-out log loss."""
     kept = [examples.take(rows) for rows, _ in folds]
     if kind == "logistic" or any(part.y.min() == part.y.max() for part in kept):
-        return [_fit(kind, part, directions, settings, None, seed) for part in kept], None
+        return [_fit(kind, part, directions, settings, None, start, seed) for part in kept], None
     at = [(examples.of(inside), examples.of(out)) for inside, out in folds]
-    boosters, loss = cross_fit(
-        examples.X, examples.y, at, directions=directions, settings=settings, sample_weight=examples.weight, seed=seed
-    )
+    given: dict[str, Any] = {"directions": directions, "settings": settings, "sample_weight": examples.weight, "seed": seed}
+    boosters, loss = cross_fit(examples.X, examples.y, at, prior=start, **given)
     return list(boosters), loss
 
 
@@ -207,12 +232,14 @@ def _fit(
     directions: Mapping[str, int],
     settings: BoosterSettings | None,
     rounds: int | None,
+    start: Prior | None,
     seed: int,
 ) -> Scorer:
     X, y, weight = examples.X, examples.y, examples.weight
     if kind == "logistic":
         return linear.fit(X, y, columns=list(X.columns), sample_weight=weight)
-    return fit_booster(X, y, directions=directions, settings=settings, rounds=rounds, sample_weight=weight, seed=seed)
+    given: dict[str, Any] = {"directions": directions, "settings": settings, "sample_weight": weight, "seed": seed}
+    return fit_booster(X, y, rounds=rounds, prior=start, **given)
 
 
 def _model(task: Task, rows: Rows, scorer: Scorer, product_features: tuple[str, ...]) -> OutcomeModel:

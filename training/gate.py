@@ -92,7 +92,7 @@ def decide(
 
 
 def _too_few(reasons: list[str]) -> Decision:
-    return Decision("too_few", False, [*reasons, "The health score serves."])
+    return Decision("too_few", False, ["There is not enough evidence.", *reasons, "The health score serves."])
 
 
 def _compare(

@@ -11,8 +11,6 @@ import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from models.answer import QuestionError, answer
-from models.booster import BoosterModel
-from models.booster_text import check_booster_text
 from models.outcome import OutcomeModel
 
 
@@ -23,8 +21,6 @@ class Served(mlflow.pyfunc.PythonModel):
         """Read the texts that the model was registered with; ValueError where they are damaged."""
         folder = Path(context.artifacts["outcome"])
         self.model = OutcomeModel.from_files({path.name: path.read_text(encoding="utf-8") for path in folder.iterdir()})
-        if isinstance(self.model.scorer, BoosterModel):
-            check_booster_text(self.model.scorer.text, len(self.model.scorer.columns))
 
     def predict(self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:  # noqa: ARG002
         """Return the columns of `models.answer.answer`; MlflowException, which a server hands on, where the input is wrong.

@@ -1,5 +1,6 @@
 """What a data scientist would change, in `[training]` of kunto.toml or as options of `kunto train`."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, model_validator
@@ -27,7 +28,8 @@ class TrainingSettings(BaseModel):
 
     `every`: "month" (each month's first) or a number of days counted from `test_from`. `test_from` and `test_to` default to
     the last six months that are mature at the horizon. `allow_leaks`: names that the leak audit may let pass. `tune`: trials of
-    the booster's tuning (`training.tuning`); 0: none.
+    the booster's tuning (`training.tuning`); 0: none. `base`: a folder, relative to the workspace, of models that the boosters
+    start from (`training.priors`); without it they start from the scorecard.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +46,7 @@ class TrainingSettings(BaseModel):
     allow_leaks: tuple[str, ...] = ()
     challenge: ChallengeSettings = ChallengeSettings()
     tune: int = Field(default=0, ge=0)
+    base: Path | None = None
     booster: BoosterSettings = BoosterSettings()
 
     @model_validator(mode="after")

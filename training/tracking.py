@@ -17,8 +17,6 @@ from mlflow.artifacts import download_artifacts
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from models.booster import BoosterModel
-from models.booster_text import check_booster_text
 from models.outcome import OutcomeModel
 from models.profile import Profile
 from models.registry import CHALLENGER, CHAMPION, EXPERIMENT, PREVIOUS, TESTED_FILES
@@ -181,8 +179,6 @@ class Tracker:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(download_artifacts(f"{location}/artifacts/{TESTED_FILES}", dst_path=folder, tracking_uri=self._uri))
             model = OutcomeModel.from_files({each.name: each.read_text(encoding="utf-8") for each in path.iterdir()})
-        if isinstance(model.scorer, BoosterModel):
-            check_booster_text(model.scorer.text, len(model.scorer.columns))
         return Contender(model, pd.Timestamp(tags[_TEST_FROM]), version)
 
     def product_features(self, names: Iterable[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from training.exposure import Plays
 from training.fit import Fit, Kind, fit_outcome, refit
 from training.leaks import Leak, audit, refuse
 from training.period import Period, period
+from training.priors import Bases, refuse_other_questions
 from training.rows import Rows, calibration_parts
 from training.segments import segments
 from training.settings import Task, TrainingSettings, tasks
@@ -51,21 +52,29 @@ def train(
     settings: TrainingSettings,
     tracker: Tracker,
     horizon_given: bool = False,
+    bases: Bases | None = None,
     stage: Callable[[str], None] = lambda name: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Train, test, gate and register every task; return their records (interface.md `kunto train`).
 
-    The champion alias moves where the gate and the comparison with the champion let a model serve. ValueError where there is
-    nothing to train on; LeakError where a feature reads the future and is not allowed by name.
+    `bases`: models by name that the boosters start from, in place of the scorecard (`training.priors`). The champion alias moves
+    where the gate and the comparison with the champion let a model serve. ValueError where there is nothing to train on, or a
+    base answers another question; LeakError where a feature reads the future and is not allowed by name.
     """
     chosen = tasks(settings, money="mrr" in tables["subscriptions"].columns, horizon_given=horizon_given)
     if not chosen:
         raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; train churn, or map the prices")
+    brought = {task.name: bases[task.name] for task in chosen if bases and task.name in bases}
+    for task in chosen:
+        if task.name in brought:
+            refuse_other_questions(task, brought[task.name], settings.event)
     stage("features")
     horizons = [task.horizon_days for task in chosen]
     also = tracker.product_features(task.name for task in chosen)
-    data = build_dataset(tables, data_until=data_until, settings=settings, horizons=horizons, also=also, progress=progress)
+    required = tuple(sorted({name for base in brought.values() for name in base.product_features}))
+    given: dict[str, Any] = {"horizons": horizons, "required": required, "also": also}
+    data = build_dataset(tables, data_until=data_until, settings=settings, progress=progress, **given)
     stage("leak audit")
     plays = Plays(tables)
     facts: dict[str, Any] = {"data_until": data_until, "settings": settings}
@@ -76,7 +85,9 @@ def train(
     records = []
     for task in chosen:
         stage(task.name)
-        fitted = train_period(data, task, periods.pop(task), settings=settings, leaks=leaks, progress=progress)
+        fitted = train_period(
+            data, task, periods.pop(task), settings=settings, base=brought.get(task.name), leaks=leaks, progress=progress
+        )
         records.append(tracker.register(task, fitted.record, fitted.model, fitted.test, fitted.trial, fitted.profile))
     return records
 
@@ -101,12 +112,13 @@ def train_period(
     cut: Period,
     *,
     settings: TrainingSettings,
+    base: OutcomeModel | None = None,
     leaks: list[Leak] | None = None,
     serve: bool = True,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Fitted:
     """Tune where asked to, fit before the test, test, gate; with `serve` refit on all matured rows where the gate lets a model
-    serve. `progress` is that of the tuning."""
+    serve. The booster starts from the `base`, where there is one. `progress` is that of the tuning."""
     known, test = cut.known.labelled(), cut.test
     fields: dict[str, Any] = {
         "outcome": task.outcome,
@@ -120,8 +132,8 @@ def train_period(
     if not cut.fittable():
         return Fitted(fields | _nothing_to_fit(known, cut, settings), None, pd.DataFrame())
 
-    settings, tuning = _tuned(task, cut.known, data, settings, progress)
-    fits: dict[Kind, Fit] = {kind: _fit(task, kind, cut.known, data, settings) for kind in ("booster", "logistic")}
+    settings, tuning = _tuned(task, cut.known, data, settings, base, progress)
+    fits: dict[Kind, Fit] = {kind: _fit(task, kind, cut.known, data, settings, base) for kind in ("booster", "logistic")}
     p: dict[str, FloatArray] = {kind: fit.model.probability(test.frame) for kind, fit in fits.items()}
     p |= _baselines(data, cut)
     decision = gate.decide(
@@ -138,7 +150,7 @@ def train_period(
     if serve and decision.serves != "health_score":
         # What was tested saw nothing of the test; what serves is fitted again on all that has matured since.
         learnt_from = cut.later
-        chosen = refit(task, kind, learnt_from, fits[kind], test, settings=settings.booster, seed=settings.seed)
+        chosen = refit(task, kind, learnt_from, fits[kind], test, settings=settings.booster, base=base, seed=settings.seed)
     shown = pd.DataFrame({"account_id": test.accounts, "as_of": test.timeline["as_of"], "label": test.y, **p})
     where = segments(data.facts.iloc[cut.test_at], data.frame["tenure_days"].iloc[cut.test_at]).reset_index(drop=True)
     record = (
@@ -148,6 +160,7 @@ def train_period(
             "gate": asdict(decision),
             "tuning": tuning,
             "rounds": fits["booster"].rounds,
+            "prior": fits["booster"].prior,
             "calibrators": list(fits[kind].calibrators),
             "reliability": reliability.by_segment(test.y, p[kind], test.accounts, where, seed=settings.seed),
             "plays": _by_exposure(task, test, p[kind]),
@@ -159,12 +172,18 @@ def train_period(
     return Fitted(record, replace(chosen.model, event=settings.event), shown, tested, trial, profile)
 
 
-def _fit(task: Task, kind: Kind, rows: Rows, data: Dataset, settings: TrainingSettings) -> Fit:
-    return fit_outcome(task, kind, rows, product_features=data.product_features, settings=settings.booster, seed=settings.seed)
+def _fit(task: Task, kind: Kind, rows: Rows, data: Dataset, settings: TrainingSettings, base: OutcomeModel | None = None) -> Fit:
+    given: dict[str, Any] = {"settings": settings.booster, "base": base, "seed": settings.seed}
+    return fit_outcome(task, kind, rows, product_features=data.product_features, **given)
 
 
 def _tuned(
-    task: Task, rows: Rows, data: Dataset, settings: TrainingSettings, progress: Callable[[int, int], None]
+    task: Task,
+    rows: Rows,
+    data: Dataset,
+    settings: TrainingSettings,
+    base: OutcomeModel | None,
+    progress: Callable[[int, int], None],
 ) -> tuple[TrainingSettings, dict[str, Any] | None]:
     """The settings with the booster tuned for the task, and the record of the tuning (None where none is asked for)."""
     if not settings.tune:
@@ -174,6 +193,7 @@ def _tuned(
         rows,
         trials=settings.tune,
         settings=settings.booster,
+        base=base,
         product_features=data.product_features,
         grace_days=settings.grace,
         seed=settings.seed,
@@ -182,7 +202,7 @@ def _tuned(
     return settings.model_copy(update={"booster": tuned.settings}), tuned.record
 
 
-_NOT_FITTED: dict[str, Any] = {"tuning": None, "rounds": None, "calibrators": [], "reliability": [], "plays": []}
+_NOT_FITTED: dict[str, Any] = {"tuning": None, "rounds": None, "prior": None, "calibrators": [], "reliability": [], "plays": []}
 
 
 def _nothing_to_fit(known: Rows, cut: Period, settings: TrainingSettings) -> dict[str, Any]:

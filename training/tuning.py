@@ -12,6 +12,7 @@ from optuna.distributions import BaseDistribution, FloatDistribution, IntDistrib
 
 from models.booster import BoosterSettings
 from models.hazard import step_length
+from models.outcome import OutcomeModel
 from training.fit import fit_outcome
 from training.metrics import log_loss
 from training.paired import paired
@@ -73,6 +74,7 @@ def tune(
     *,
     trials: int,
     settings: BoosterSettings,
+    base: OutcomeModel | None = None,
     product_features: tuple[str, ...] = (),
     grace_days: int,
     seed: int,
@@ -100,7 +102,8 @@ def tune(
             return _untuned(settings, f"accounts with the outcome {when}: {found} in training; at least {ENOUGH} are needed")
 
     def said(tried: BoosterSettings, by: int) -> FloatArray:
-        model = fit_outcome(task, "booster", earlier, product_features=product_features, settings=tried, seed=by).model
+        given: dict[str, Any] = {"product_features": product_features, "settings": tried, "base": base, "seed": by}
+        model = fit_outcome(task, "booster", earlier, **given).model
         return model.probability(later.frame)
 
     steps = trials + 2  # the two fits that decide
@@ -108,7 +111,7 @@ def tune(
     study.enqueue_trial({name: getattr(settings, name) for name in RANGES})
     kept: list[dict[str, Any]] = []
     for number in range(trials):
-        trial = study.ask(_distributions(settings))
+        trial = study.ask(search_space(settings))
         loss = log_loss(later.y, said(settings.model_copy(update=trial.params), seed))
         study.tell(trial, loss)
         kept.append({"trial": number, "loss": loss, "best": study.best_value} | trial.params)
@@ -160,6 +163,22 @@ def settled_at(task: Task, rows: Rows, inner: pd.Timestamp, grace_days: int) -> 
     return known.take(kept.to_numpy(dtype=bool))
 
 
+def search_space(settings: BoosterSettings) -> dict[str, BaseDistribution]:
+    """Return what Optuna searches, by name: `RANGES`, each widened where needed to hold what is given.
+
+    >>> search_space(BoosterSettings(num_leaves=63))["num_leaves"]
+    IntDistribution(high=63, log=True, low=4, step=1)
+    """
+    found: dict[str, BaseDistribution] = {}
+    for name, (least, most) in RANGES.items():
+        given = getattr(settings, name)
+        low, high = min(least, given), max(most, given)
+        # Nothing has a logarithm of nought.
+        kind = IntDistribution if isinstance(given, int) else FloatDistribution
+        found[name] = kind(low, high, log=low > 0)
+    return found
+
+
 def log_study(tuning: Mapping[str, Any] | None) -> dict[str, Any]:
     """Log `Tuned.record` into the active MLflow run; return the settings that were chosen, for its parameters.
 
@@ -181,14 +200,3 @@ def _since(rows: Rows, inner: pd.Timestamp) -> Rows:
     """The labelled rows from the inner date on."""
     known = rows.labelled()
     return known.take((known.timeline["as_of"] >= inner).to_numpy(dtype=bool))
-
-
-def _distributions(settings: BoosterSettings) -> dict[str, BaseDistribution]:
-    found: dict[str, BaseDistribution] = {}
-    for name, (least, most) in RANGES.items():
-        given = getattr(settings, name)
-        low, high = min(least, given), max(most, given)
-        # Nothing has a logarithm of nought.
-        kind = IntDistribution if isinstance(given, int) else FloatDistribution
-        found[name] = kind(low, high, log=low > 0)
-    return found

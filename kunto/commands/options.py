@@ -31,6 +31,10 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of everything ran
 AllowLeak = Annotated[
     list[str] | None, typer.Option("--allow-leak", metavar="NAME", help="A leak that may pass, by its name; repeatable.")
 ]
+Base = Annotated[
+    Path | None,
+    typer.Option("--base", metavar="FOLDER", help="Models that the boosters start from, as `kunto models --export` writes them."),
+]
 AsOf = Annotated[
     datetime | None,
     typer.Option(

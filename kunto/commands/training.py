@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from kunto import jobs
 from kunto.commands.options import (
     DEFAULT_WORKSPACE,
     AllowLeak,
+    Base,
     Event,
     Every,
     Grace,
@@ -42,6 +44,7 @@ def with_options(
     seed: int | None,
     tune: int | None = None,
     allow_leak: list[str] | None = None,
+    base: Path | None = None,
 ) -> TrainingSettings:
     """Return the workspace's settings with the options given on the command line."""
     given = {
@@ -54,6 +57,7 @@ def with_options(
         "test_to": test_to,
         "seed": seed,
         "tune": tune,
+        "base": base and base.absolute(),
         "allow_leaks": (*settings.allow_leaks, *allow_leak) if allow_leak else None,
     }
     try:
@@ -87,6 +91,7 @@ def train(
     tune: Tune = None,
     seed: Seed = None,
     allow_leak: AllowLeak = None,
+    base: Base = None,
     json: JsonOption = False,
 ) -> None:
     """Fit, calibrate, test out of time, log and register every outcome's model."""
@@ -103,6 +108,7 @@ def train(
         tune=tune,
         seed=seed,
         allow_leak=allow_leak,
+        base=base,
     )
     company = jobs.open_company(place).usable()
     company = jobs.with_arrived(place, company, company.data_until)
@@ -135,6 +141,8 @@ def show(records: Sequence[Mapping[str, Any]]) -> None:
         )
     out.print(table)
     for record in records:
+        if record["gate"]["state"] in ("too_few", "no_signal"):
+            out.print(f"{record['name']}: {' '.join(record['gate']['reasons'])}")
         challenge = record["challenge"]
         if challenge and challenge["state"] in _CHAMPION_STAYS:
             out.print(f"{record['name']}: champion {challenge['champion']} stays. {' '.join(challenge['reasons'])}")
@@ -152,8 +160,22 @@ def _serves(record: Mapping[str, Any]) -> str:
     return _SERVED_BY.get(record["gate"]["state"], "health score" if record["outcome"] == "churn" else "nothing")
 
 
-def models(workspace: WorkspaceOption = DEFAULT_WORKSPACE, json: JsonOption = False) -> None:
+def models(
+    workspace: WorkspaceOption = DEFAULT_WORKSPACE,
+    export: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Write the models that serve as texts, for `kunto train --base` of another company."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """List the registered versions, their gate, how they compared with the champion of their time, and their aliases."""
+    if export is not None:
+        written = [str(path) for path in jobs.export_models(Workspace(workspace), export)]
+        if json:
+            print_json({"written": written})
+        else:
+            out.print(*(f"{path} written." for path in written), sep="\n")
+        return
     versions = jobs.open_tracker(Workspace(workspace)).versions()
     if json:
         print_json(versions)

@@ -4,7 +4,7 @@ from models.calibration.base import BOUND, Calibration
 from models.calibration.curves import Isotonic, VennAbers
 from models.calibration.kinds import calibrator_from
 from models.calibration.parametric import Beta, Platt
-from models.calibration.precision import Precision
+from models.calibration.precision import Precision, too_little_evidence
 from models.calibration.selection import Choice, choose
 
 __all__ = [
@@ -18,4 +18,5 @@ __all__ = [
     "VennAbers",
     "calibrator_from",
     "choose",
+    "too_little_evidence",
 ]

@@ -64,6 +64,15 @@ class Precision:
         return asdict(self)
 
 
+def too_little_evidence(low: float, high: float, base_rate: float) -> bool:
+    """Whether an interval leaves open both that an account is safer than usual and that its risk is twice the usual.
+
+    >>> too_little_evidence(0.02, 0.2, 0.06), too_little_evidence(0.04, 0.09, 0.06)
+    (True, False)
+    """
+    return low < base_rate and high > 2 * base_rate
+
+
 def _jackknife(parts: FloatArray, edges: FloatArray) -> tuple[float, ...]:
     """Standard error of the logit per bin of the mean probability; a bin without a row takes the mean of all."""
     z = logit(np.clip(parts, _TINY, 1 - _TINY))

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
+from models.calibration import too_little_evidence
 from models.health import BANDS, NO_SCORE
 from models.sentences import LANGUAGES
 from serving.api.dependencies import unknown_account
@@ -66,6 +67,7 @@ def show_account(request: Request, known: Visitor, account_id: str, as_of: _Text
         may_play=known.principal.may("plays:write"),
         may_tell=known.principal.may("feedback:write"),
         interval=charts.interval,
+        too_little_evidence=too_little_evidence,
         band_of=_band_of,
         title=title,
         no_score=NO_SCORE,
