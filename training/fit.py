@@ -66,7 +66,7 @@ class Fit:
     def prior(self) -> dict[str, Any] | None:
         """What the booster started from, and how far it was believed (slope 1: as it came)."""
         found = self.model.scorer.prior if isinstance(self.model.scorer, BoosterModel) else None
-        return found and {"kind": found.kind, "slope": found.slope}
+        return None if found is None else {"kind": found.kind, "slope": found.slope}
 
 
 @dataclass(frozen=True)

@@ -78,4 +78,4 @@ def prior(
     if len(set(accounts[y > 0])) >= ENOUGH:
         return None
     scorecard = of_scorecard(default_scorecard(), X, sign=SIGN[task.outcome])
-    return scorecard and settle("scorecard", scorecard, X, y, weight, accounts=len(set(accounts)))
+    return None if scorecard is None else settle("scorecard", scorecard, X, y, weight, accounts=len(set(accounts)))

@@ -135,7 +135,7 @@ def train_period(
     settings, tuning = _tuned(task, cut.known, data, settings, base, progress)
     fits: dict[Kind, Fit] = {kind: _fit(task, kind, cut.known, data, settings, base) for kind in ("booster", "logistic")}
     p: dict[str, FloatArray] = {kind: fit.model.probability(test.frame) for kind, fit in fits.items()}
-    p |= _baselines(data, cut)
+    p |= baseline_probabilities(data, cut)
     decision = gate.decide(
         test.y,
         test.accounts,
@@ -252,7 +252,7 @@ def _by_exposure(task: Task, test: Rows, p: FloatArray) -> list[dict[str, Any]]:
     ]
 
 
-def _baselines(data: Dataset, cut: Period) -> dict[str, FloatArray]:
+def baseline_probabilities(data: Dataset, cut: Period) -> dict[str, FloatArray]:
     """Probabilities of the test rows by each baseline, calibrated as the models are: none may win by the others' neglect."""
 
     def inputs(rows: Rows, positions: npt.NDArray[np.intp]) -> pd.DataFrame:
