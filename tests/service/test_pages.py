@@ -157,6 +157,16 @@ def test_the_account_page_has_the_evidence(behind: Behind) -> None:
     ):
         assert fact in read, (fact, read)
     assert f"{first_day().day} Apr 2026" in read
+    assert "Not enough evidence" not in read
+
+
+def test_an_estimate_that_leaves_everything_open_says_so(mine: Behind) -> None:
+    unsure = account("a")
+    for prediction in unsure["predictions"]:
+        prediction |= {"low": 0.01, "high": 0.45}
+    write(mine.store, [unsure])
+    read = text(client(mine).get(address("a")).text)
+    assert "usual: 6.0%. Not enough evidence to call it safer than usual, or at risk." in read
 
 
 def test_special_accounts_say_what_is_special(behind: Behind) -> None:
