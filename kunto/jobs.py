@@ -22,6 +22,7 @@ from features.sources import SourceError
 from kunto.console import Watch
 from kunto.workspace import Workspace
 from models.choice import NOTHING, Choice, PlaySettings
+from models.outcome import OutcomeModel
 from models.registry import worded
 from models.scorecard import Scorecard
 from serving.arrived import with_events
@@ -134,17 +135,20 @@ def train_models(
     """Train, test, gate and register every outcome's model."""
     tracker = open_tracker(workspace, company, settings)
     with _refusing():
-        bases = read_bases(workspace.path / settings.base) if settings.base else None
         return train(
             company.tables,
             data_until=company.data_until,
             settings=settings,
             tracker=tracker,
             horizon_given=horizon_given,
-            bases=bases,
+            bases=_bases(workspace, settings),
             stage=watch.stage,
             progress=watch.advance,
         )
+
+
+def _bases(workspace: Workspace, settings: TrainingSettings) -> dict[str, OutcomeModel]:
+    return read_bases(workspace.path / settings.base) if settings.base else {}
 
 
 def export_models(workspace: Workspace, folder: Path) -> list[Path]:
@@ -175,6 +179,7 @@ def backtest_models(
             horizon_given=horizon_given,
             step=step,
             scorecards=scorecards,
+            bases=_bases(workspace, settings),
             stage=watch.stage,
             progress=watch.advance,
         )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks import oracle
+from benchmarks import bootstrap, oracle
 from benchmarks.known_truth import KEY, Judged, KnownCompany, Unmeasurable, beside_truth, departures, judge, simulated
 from features.builder import snapshot
 from features.catalogue import DRIVERS, catalog
@@ -82,6 +82,12 @@ def test_several_seeds_make_a_table_with_their_mean() -> None:
     assert [row[head.index("cause_hit_rate")] for row in rows] == ["0.250", "–", "0.250"]
 
 
+def test_the_table_has_a_bootstrap_where_there_was_one() -> None:
+    without = {name: 0.25 for name in oracle.COLUMNS if not name.startswith("bootstrap_")} | {"seed": 1}
+    assert "bootstrap" not in oracle.over_seeds([without])
+    assert "bootstrap_coverage | bootstrap_width" in oracle.over_seeds([without | dict.fromkeys(oracle.COLUMNS, 0.5)])
+
+
 def test_causes_are_counted_over_all_seeds() -> None:
     one = {"causes": {"silence": {"departures": 3, "hit_rate": 1.0}, "payment_trouble": {"departures": 1, "hit_rate": 0.0}}}
     two = {"causes": {"silence": {"departures": 1, "hit_rate": 0.0}}}
@@ -145,6 +151,30 @@ def test_departures_counted_are_those_of_test_rows(judged: Judged, company: Know
     assert sum(cause["departures"] for cause in found["causes"].values()) == sum(there)
     assert {cause.name for cause in CAUSES} >= found["causes"].keys()
     assert set(company.departures["driver"]) <= set(DRIVERS)
+
+
+def test_a_bootstrap_of_the_very_same_accounts_is_the_judged_model(
+    judged: Judged, company: KnownCompany, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the lot makes a difference: fitted again on every row once, the probabilities are the judged model's to the bit."""
+    drawn = bootstrap.bootstrap(company, judged, 2, seed=0)
+    assert drawn.shape == (2, len(judged.rows))
+    assert ((drawn > 0) & (drawn < 1)).all()
+    assert not np.array_equal(drawn[0], drawn[1])
+    monkeypatch.setattr(bootstrap, "resample", lambda rows, rng: rows)
+    [same] = bootstrap.bootstrap(company, judged, 1, seed=0)
+    np.testing.assert_array_equal(same, judged.p)
+
+
+def test_a_bootstrap_is_measured_as_our_intervals_are(judged: Judged) -> None:
+    truth = judged.rows["truth"].to_numpy(dtype=float)
+    exact = oracle.bootstrapped(replace(judged, p=truth), np.stack([truth, truth]))
+    assert exact == {"bootstrap_coverage": 1.0, "bootstrap_width": 0.0, "bootstrap_draws": 2}
+    around = truth * np.linspace(0.5, 1.5, 21)[:, None]  # the middle 90 % of 21 even draws: without the outer two
+    found = oracle.bootstrapped(replace(judged, p=truth), around)
+    assert (found["bootstrap_coverage"], found["bootstrap_draws"]) == (1.0, 21)
+    assert found["bootstrap_width"] == pytest.approx(0.45)
+    assert oracle.bootstrapped(judged, np.full((3, len(truth)), truth.max()))["bootstrap_coverage"] == 0.0
 
 
 # By hand
@@ -211,6 +241,25 @@ def test_interval_width_is_of_the_top_tenth() -> None:
     p = np.linspace(0.01, 0.2, 20)
     half = np.where(p >= 0.185, 0.1, 5.0)
     assert oracle.interval_width(p, p - half, p + half) == pytest.approx(0.1 / np.mean([0.19, 0.2]))
+
+
+@given(st.lists(st.sampled_from("abcde"), min_size=1, max_size=30), st.integers(0, 99))
+@settings(max_examples=50, deadline=None)
+def test_a_drawn_account_brings_all_its_rows(names: list[str], seed: int) -> None:
+    accounts = np.array(names, dtype=object)
+    rows, draws = bootstrap.draw_accounts(accounts, np.random.default_rng(seed))
+    assert set(draws) == set(range(len(set(names)))), "as many accounts are drawn as there are"
+    for draw in set(draws):
+        drawn = rows[draws == draw]
+        np.testing.assert_array_equal(np.sort(drawn), np.flatnonzero(accounts == accounts[drawn[0]]))
+
+
+def test_a_percentile_interval_is_of_each_row_alone() -> None:
+    draws = np.column_stack([np.linspace(0, 1, 21), np.full(21, 0.3)])[::-1]
+    low, high = bootstrap.percentile_interval(draws)
+    assert (low.tolist(), high.tolist()) == ([pytest.approx(0.05), 0.3], [pytest.approx(0.95), 0.3])
+    low, high = bootstrap.percentile_interval(draws, level=0.5)
+    assert (low[0], high[0]) == (pytest.approx(0.25), pytest.approx(0.75))
 
 
 def test_missing_values_count_as_low_or_as_high() -> None:

@@ -18,7 +18,7 @@ from models.linear import LinearModel, Term
 from models.outcome import OutcomeModel
 from models.prior import Prior, of_scorecard, settle
 from models.scorecard import default_scorecard
-from training.priors import read_bases, refuse_other_questions, write_models
+from training.priors import bases_of, read_bases, write_models
 from training.settings import Task
 
 CARD = default_scorecard()
@@ -127,6 +127,7 @@ def test_a_base_that_cannot_be_read_is_told_by_its_folder(tmp_path: Path) -> Non
 def test_a_base_that_answers_another_question_is_refused() -> None:
     model: OutcomeModel = churn_model()[0]
     task = Task(outcome="churn", horizon_days=model.horizon_days)
-    refuse_other_questions(task, model, model.event)
+    assert bases_of([task], {task.name: model, "kunto-churn-7d": model}, model.event) == {task.name: model}
+    assert bases_of([task], None, model.event) == {}
     with pytest.raises(ValueError, match="event notice, not revenue: bring one that predicts the same, or none"):
-        refuse_other_questions(task, replace(model, event="notice"), "revenue")
+        bases_of([task], {task.name: replace(model, event="notice")}, "revenue")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from models.matrix import FloatArray
+from models.outcome import OutcomeModel
 from models.scorecard import Scorecard
 from training import metrics, peers
 from training.comparison import OURS, compare
@@ -18,6 +19,7 @@ from training.dataset import Dataset, at_risk_rows, build_dataset, snapshot_date
 from training.exposure import Plays
 from training.leaks import Leak, audit, refuse
 from training.period import Period, period
+from training.priors import Bases, bases_of, product_features
 from training.settings import Task, TrainingSettings, tasks
 from training.train import train_period
 
@@ -90,6 +92,7 @@ def backtest(
     horizon_given: bool = False,
     step: int | None = None,
     scorecards: Mapping[str, Scorecard] | None = None,
+    bases: Bases | None = None,
     stage: Callable[[str], None] = lambda name: None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Backtest:
@@ -99,11 +102,13 @@ def backtest(
     share one timeline: the windows of the shortest horizon, of which a longer one has those that are mature at it. Each of
     `peers.hand_set()` and of `scorecards` (name → scorecard) is a peer called `scorecard:NAME`. A window is left out, and
     `left_out` says so, where fewer than five accounts with the outcome are known in training. The product's own features are
-    picked by what was known before the first window. ValueError where no window is left; LeakError as `training.train.train`.
+    picked by what was known before the first window. `bases` and LeakError: as in `training.train.train`. ValueError where no
+    window is left.
     """
     chosen = tasks(settings, money="mrr" in tables["subscriptions"].columns, horizon_given=horizon_given)
     if not chosen:
         raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; take churn, or map the prices")
+    brought = bases_of(chosen, bases, settings.event)
     stage("dates")
     dates = _dates_at_risk(tables, data_until, settings)
     planned = _planned(chosen, dates, data_until, settings, step)
@@ -118,10 +123,11 @@ def backtest(
     earliest = min(window.start for own in planned.values() for window in own)
     known_first = settings.model_copy(update={"test_from": earliest})
     horizons = [task.horizon_days for task in chosen]
-    data = build_dataset(tables, data_until=data_until, settings=known_first, horizons=horizons, progress=progress)
+    given: dict[str, Any] = {"horizons": horizons, "required": product_features(brought), "progress": progress}
+    data = build_dataset(tables, data_until=data_until, settings=known_first, **given)
     cards = peers.hand_set() | dict(scorecards or {})
     points = {f"scorecard:{name}": peers.points(card, name, data, set(tables)) for name, card in cards.items()}
-    run = _Run(tables, data, data_until, settings, points, Plays(tables))
+    run = _Run(tables, data, data_until, settings, points, Plays(tables), brought)
     stage("leak audit")
     run = replace(run, leaks=run.audited(planned))
     stage("past dates")
@@ -159,12 +165,6 @@ def _planned(
     return found
 
 
-def _arr(data: Dataset, cut: Period) -> FloatArray | None:
-    """ARR of the tested rows, as their models' figures have it; None where no money is known."""
-    found = 12.0 * data.facts["mrr"].iloc[cut.test_at].to_numpy(dtype=np.float64)
-    return None if np.isnan(found).all() else np.nan_to_num(found)
-
-
 @dataclass(frozen=True)
 class _Run:
     """What every window of a backtest shares; `points` are the totals of each scorecard, by row of the data."""
@@ -175,6 +175,7 @@ class _Run:
     settings: TrainingSettings
     points: Mapping[str, FloatArray]
     plays: Plays
+    bases: Mapping[str, OutcomeModel] = field(default_factory=dict)
     leaks: Sequence[Leak] = ()
 
     def audited(self, planned: Mapping[Task, list[Window]]) -> list[Leak]:
@@ -212,11 +213,12 @@ class _Run:
         positive = cut.known.positive_accounts()
         if positive < ENOUGH:
             return f"accounts with the outcome in training: {positive}; at least {ENOUGH} are needed to judge a model"
-        fitted = train_period(self.data, task, cut, settings=self.settings, leaks=list(self.leaks), serve=False)
+        given: dict[str, Any] = {"settings": self.settings, "base": self.bases.get(task.name), "leaks": list(self.leaks)}
+        fitted = train_period(self.data, task, cut, serve=False, **given)
         if fitted.test.empty:
             return " ".join(fitted.record["gate"]["reasons"])
         p = self._peers(cut)
-        value, seed = _arr(self.data, cut), self.settings.seed
+        value, seed = self.data.arr(cut.test_at), self.settings.seed
         beside = {name: metrics.evaluate(cut.test.y, each, cut.test.accounts, value=value, seed=seed) for name, each in p.items()}
         record = fitted.record | {"baselines": fitted.record["baselines"] | beside}
         rows = fitted.test.assign(base_rate=cut.known.labelled().y.mean(), **p)

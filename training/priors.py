@@ -1,6 +1,6 @@
 """What each booster starts from: the health scorecard, or the model of another company that this one brings (domain.md §4)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,8 +45,20 @@ def write_models(models: Bases, folder: Path) -> list[Path]:
     return [folder / name for name in models]
 
 
-def refuse_other_questions(task: Task, base: OutcomeModel, event: str) -> None:
-    """Raise ValueError where a base model does not answer what the task asks."""
+def bases_of(tasks: Iterable[Task], bases: Bases | None, event: str) -> dict[str, OutcomeModel]:
+    """Return the base models of these tasks, by name; ValueError where one does not answer what its task asks."""
+    found = {task: bases[task.name] for task in tasks if bases and task.name in bases}
+    for task, base in found.items():
+        _refuse_other_questions(task, base, event)
+    return {task.name: base for task, base in found.items()}
+
+
+def product_features(bases: Bases) -> tuple[str, ...]:
+    """Return the product's own features that any of these models reads, sorted."""
+    return tuple(sorted({name for base in bases.values() for name in base.product_features}))
+
+
+def _refuse_other_questions(task: Task, base: OutcomeModel, event: str) -> None:
     asked = {"outcome": task.outcome, "horizon_days": task.horizon_days, "event": event}
     differing = [f"{name} {getattr(base, name)}, not {value}" for name, value in asked.items() if getattr(base, name) != value]
     if differing:

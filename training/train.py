@@ -19,7 +19,7 @@ from training.exposure import Plays
 from training.fit import Fit, Kind, fit_outcome, refit
 from training.leaks import Leak, audit, refuse
 from training.period import Period, period
-from training.priors import Bases, refuse_other_questions
+from training.priors import Bases, bases_of, product_features
 from training.rows import Rows, calibration_parts
 from training.segments import segments
 from training.settings import Task, TrainingSettings, tasks
@@ -65,15 +65,11 @@ def train(
     chosen = tasks(settings, money="mrr" in tables["subscriptions"].columns, horizon_given=horizon_given)
     if not chosen:
         raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; train churn, or map the prices")
-    brought = {task.name: bases[task.name] for task in chosen if bases and task.name in bases}
-    for task in chosen:
-        if task.name in brought:
-            refuse_other_questions(task, brought[task.name], settings.event)
+    brought = bases_of(chosen, bases, settings.event)
     stage("features")
     horizons = [task.horizon_days for task in chosen]
     also = tracker.product_features(task.name for task in chosen)
-    required = tuple(sorted({name for base in brought.values() for name in base.product_features}))
-    given: dict[str, Any] = {"horizons": horizons, "required": required, "also": also}
+    given: dict[str, Any] = {"horizons": horizons, "required": product_features(brought), "also": also}
     data = build_dataset(tables, data_until=data_until, settings=settings, progress=progress, **given)
     stage("leak audit")
     plays = Plays(tables)
@@ -224,8 +220,7 @@ def _nothing_to_fit(known: Rows, cut: Period, settings: TrainingSettings) -> dic
 def _tested(data: Dataset, cut: Period, p: Mapping[str, FloatArray], settings: TrainingSettings) -> dict[str, Any]:
     """The figures of the test period: the booster's, and those of each model beside it."""
     test = cut.test
-    arr = 12.0 * data.facts["mrr"].iloc[cut.test_at].to_numpy(dtype=np.float64)
-    value = None if np.isnan(arr).all() else np.nan_to_num(arr)
+    value = data.arr(cut.test_at)
     figures = {name: metrics.evaluate(test.y, each, test.accounts, value=value, seed=settings.seed) for name, each in p.items()}
     return {"test": _extent(test, cut.start, cut.end) | figures.pop("booster"), "baselines": figures}
 
