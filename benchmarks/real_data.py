@@ -37,7 +37,7 @@ MAPPINGS = Path(__file__).with_name("mappings")
 SEEDS = 5
 OURS = "booster"
 #: Figures in which ours is compared with each of the others.
-COMPARED: tuple[Metric, ...] = ("auc", "lift_top_decile")
+COMPARED: tuple[Metric, ...] = ("auc", "lift_top_decile", "log_loss")
 #: Those of which the table for people shows the lead; --json holds it for every baseline.
 SHOWN = ("lightgbm", "logistic")
 
@@ -145,9 +145,9 @@ def _told(row: dict[str, Any]) -> str:
     def figure(name: str) -> str:
         return "–" if row[name] is None else f"{row[name]:.3f} ({row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f})"
 
-    def lead(name: str, metric: Metric) -> str:
+    def lead(name: str, metric: Metric, places: int = 3) -> str:
         found = row["ahead"][name][metric]
-        return f"{found['difference']:+.3f} ({found['low']:+.3f} to {found['high']:+.3f})"
+        return f"{found['difference']:+.{places}f} ({found['low']:+.{places}f} to {found['high']:+.{places}f})"
 
     lines = [
         f"{row['row']}: {'/'.join(row['gate'])}, {row['test_positives']} of {row['test_rows']} test rows, "
@@ -158,7 +158,9 @@ def _told(row: dict[str, Any]) -> str:
     if beside:
         lines.append(f"  beside it, AUC: {', '.join(beside)}")
     lines += [
-        f"  ahead of {name}: AUC {lead(name, 'auc')}, lift {lead(name, 'lift_top_decile')}" for name in SHOWN if row["ahead"]
+        f"  ahead of {name}: AUC {lead(name, 'auc')}, lift {lead(name, 'lift_top_decile')}, log loss {lead(name, 'log_loss', 4)}"
+        for name in SHOWN
+        if row["ahead"]
     ]
     return "\n".join(lines)
 

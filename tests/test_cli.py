@@ -197,6 +197,30 @@ def test_names_are_no_markup(demo: Any, kunto: Any, csv: Any) -> None:
     assert "'[/x] :smile: [red]'" in shown.told
 
 
+# Models of another company
+
+
+def test_models_are_exported_and_another_company_starts_from_them(demo: Any, tmp_path: Path, kunto: Any, csv: Any) -> None:
+    base = tmp_path / "base"
+    told = kunto("models", "-w", demo.path, "--export", base, "--json")
+    assert told.code == 0, told.told
+    assert sorted(told.json["written"]) == sorted(str(path) for path in base.iterdir())
+    assert {record["name"] for record in demo.ran["train"]} == {path.name for path in base.iterdir()}
+    other = shutil.copytree(demo.path, tmp_path / "other")
+    asked = ("train", "-w", other, "--outcome", "churn")
+    (record,) = kunto(*asked, "--horizon", 90, "--base", base, "--json").json
+    assert record["prior"]["kind"] == "base"
+    refused = kunto(*asked, "--horizon", 90, "--event", "revenue", "--base", base)
+    assert refused.code == 1
+    assert "the base model of kunto-churn-90d has event notice, not revenue" in refused.err
+    nowhere = kunto(*asked, "--base", tmp_path / "nowhere")
+    assert (nowhere.code, "Traceback" in nowhere.told) == (1, False)
+    assert "nowhere, which holds no model; give a folder that `kunto models --export` wrote" in nowhere.err
+    nobody = kunto("models", "-w", csv(), "--export", tmp_path / "none")
+    assert nobody.code == 1
+    assert "no model serves yet" in nobody.err
+
+
 # Settings that reach the worklist
 
 
