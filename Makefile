@@ -4,7 +4,7 @@ SERVE ?= 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: install install-dev demo test lint format trust bench client lock clean
+.PHONY: install install-dev demo test lint format trust bench notebook client lock clean
 
 install: .venv/runtime
 install-dev: .venv/dev
@@ -40,6 +40,9 @@ bench: install-dev
 	$(BIN)/python -m benchmarks.sources
 	$(BIN)/python -m benchmarks.regularities
 	$(BIN)/python -m benchmarks.service
+
+notebook: install-dev
+	OMP_NUM_THREADS=1 $(BIN)/jupyter execute --inplace notebooks/train_compare_promote.ipynb
 
 client: install-dev
 	@mkdir -p build

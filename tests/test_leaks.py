@@ -370,15 +370,18 @@ def test_a_table_that_stops_before_the_data_ends_is_caught() -> None:
         "surveys": rows_on(monthly, "sent_at"),
         "offers": rows_on(monthly[:5], "offered_at"),
     }
-    (leak,) = stopped_tables(tables, spine)
+    until = pd.Timestamp("2026-01-01")
+    (leak,) = stopped_tables(tables, spine, until)
     assert (leak.kind, leak.name) == ("past_the_data", "tickets")
     assert leak.evidence["last_row"] == "2025-11-21"
     assert leak.evidence["silent_days"] == 40.0
     assert leak.evidence["longest_silence_before"] == 3
     assert leak.evidence["rows_affected"] == 1
-    assert stopped_tables(tables, spine[spine["as_of"] < "2025-12-01"]) == []
+    assert stopped_tables(tables, spine, pd.Timestamp("2025-12-01")) == []
+    (tonight,) = stopped_tables(tables, spine[spine["as_of"] < "2025-11-15"], until)
+    assert tonight.evidence["rows_affected"] == 0
     late = tables["tickets"].assign(recorded_at=tables["tickets"]["opened_at"] + 30 * DAY)
-    assert stopped_tables(tables | {"tickets": late}, spine) == []
+    assert stopped_tables(tables | {"tickets": late}, spine, until) == []
 
 
 # --- the audit of a company ---------------------------------------------------------------------------------------------------

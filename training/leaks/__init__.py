@@ -65,7 +65,7 @@ def _past_the_data(
     settled = data_until - pd.Timedelta(days=settings.grace)
     windows = (unsettled_labels(rows.timeline, task.name, task.horizon_days, settled) for task, rows in labelled.items())
     single = [late_rows(data.spine, data_until), *windows]
-    return [*(leak for leak in single if leak is not None), *stopped_tables(tables, data.spine)]
+    return [*(leak for leak in single if leak is not None), *stopped_tables(tables, data.spine, data_until)]
 
 
 def _asked(data: Dataset, task: Task, rows: Rows) -> Asked:

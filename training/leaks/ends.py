@@ -49,27 +49,27 @@ def unsettled_labels(timeline: pd.DataFrame, model: str, horizon_days: int, sett
     return Leak("past_the_data", model, evidence, "An immature row is no positive and no negative: leave these rows out.")
 
 
-def stopped_tables(tables: Mapping[str, Any], spine: pd.DataFrame) -> list[Leak]:
-    """Return the tables that fall silent before the dataset's last date, measured by their own rhythm: name and gap.
+def stopped_tables(tables: Mapping[str, Any], spine: pd.DataFrame, data_until: pd.Timestamp) -> list[Leak]:
+    """Return the tables that fall silent before the end of the data, measured by their own rhythm: name and gap.
 
-    From then on features tell of silence that is only the end of an export.
+    From then on features tell of silence that is only the end of an export: those of the dataset's last dates, or those that
+    the model will be asked about first.
     """
     found = []
-    latest = spine["as_of"].max()
     for name, given in tables.items():
         table = given if isinstance(given, ibis.Table) else ibis.memtable(given)
-        days = _days_with_rows(name, table, latest) if name not in _NOT_JUDGED else pd.DatetimeIndex([])
+        days = _days_with_rows(name, table, data_until) if name not in _NOT_JUDGED else pd.DatetimeIndex([])
         if len(days) < _DAYS_WITH_ROWS:
             continue
         silences = np.diff(days.to_numpy()) / np.timedelta64(1, "D")
         allowed = max(_LONGEST * silences.max(), _MEAN * silences.mean(), _FEWEST_DAYS)
         end = days[-1] + _DAY
-        silent = (latest - end) / _DAY
+        silent = (data_until - end) / _DAY
         if silent > allowed:
             affected = int((spine["as_of"] > end + allowed * _DAY).sum())
             evidence: Evidence = {
                 "last_row": str(days[-1].date()),
-                "last_as_of": str(latest),
+                "data_until": str(data_until),
                 "silent_days": round(float(silent), 1),
                 "longest_silence_before": int(silences.max()),
                 "rows_affected": affected,
