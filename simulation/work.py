@@ -143,11 +143,13 @@ def costs(history: History, rng: np.random.Generator) -> pd.DataFrame:
     won = pd.DataFrame({"account": new, "kind": "acquisition", "day": population.created[new].astype(float)})
     won["amount"] = np.round(rng.lognormal(np.log(np.array([700, 4_000, 22_000])[population.size[new]]), 0.4), 2)
     month = np.arange(clock.months)
-    day = np.minimum(month * 30 + 29, clock.days - 1) + 0.7
+    closing = month * 30 + 29
+    day = np.minimum(closing, clock.days - 1) + 0.7
     account, step = np.nonzero((day >= history.begin[:, None]) & (day < history.end[:, None]))
     hours = np.array([0.5, 2.0, 8.0])[population.size[account]] * rng.gamma(4, 0.25, len(account))
     service = pd.DataFrame({"account": account, "kind": "service", "day": day[step], "hours": np.round(hours, 1)})
     service["amount"] = np.round(service["hours"] * HOURLY_COST, 2)
+    service = service[closing[step] < clock.days]  # a month is charged when it is over
     rows = pd.concat([won, service]).sort_values(["day", "account"], kind="stable")
     return pd.DataFrame(
         {
