@@ -37,6 +37,11 @@ trust: install-dev
 bench: install-dev
 	$(BIN)/python -m benchmarks.real_data
 	$(BIN)/python -m benchmarks.oracle --seeds 11 12 13 14 15
+	$(BIN)/python -m benchmarks.learning_curve
+	$(BIN)/python -m benchmarks.training_time
+	$(BIN)/python -m benchmarks.flat_table
+	$(BIN)/python -m benchmarks.explain
+	$(BIN)/python -m benchmarks.reasons
 	$(BIN)/python -m benchmarks.sources
 	$(BIN)/python -m benchmarks.regularities
 	$(BIN)/python -m benchmarks.service
