@@ -37,11 +37,10 @@ MODELS = ("ours", "lightgbm", "logistic", "health")
 
 
 def draws(cut: Period, size: int, count: int, seed: int = 100) -> Iterator[Period]:
-    """Yield periods whose training rows are those of `size` accounts, at least five of which left."""
+    """Yield periods whose training rows are those of `size` accounts, or of all if they are fewer; five of them left at least."""
     known = cut.known
     accounts, found = np.unique(known.accounts.astype(str)), 0
-    if size > len(accounts):
-        raise ValueError(f"size is {size}, of {len(accounts)} accounts with training rows: give fewer, or simulate more accounts")
+    size = min(size, len(accounts))
     while found < count:
         kept = np.isin(known.accounts.astype(str), np.random.default_rng(seed).choice(accounts, size, replace=False))
         part, seed = known.take(kept), seed + 1
@@ -71,10 +70,12 @@ def rows(data: Dataset, cut: Period, sizes: dict[int, int], settings: TrainingSe
     some = np.sort(chosen)
     cut = replace(cut, test=cut.test.take(some), test_at=cut.test_at[some])
     for size, count in sizes.items():
-        found = pd.DataFrame([losses(data, part, settings) for part in draws(cut, size, count)])
+        parts = list(draws(cut, size, count))
+        found = pd.DataFrame([losses(data, part, settings) for part in parts])
         behind = found["ours"] - found[["logistic", "health"]].min(axis=1)
         means = {name: float(found[name].mean()) for name in MODELS}
-        yield {"accounts": size, "draws": count} | means | {"worst": float(behind.max())}
+        accounts = len(set(parts[0].known.accounts))
+        yield {"accounts": accounts, "draws": count} | means | {"worst": float(behind.max())}
 
 
 def main() -> None:
