@@ -10,6 +10,7 @@ import typer
 from features.catalogue import catalog
 from kunto.cli import app
 from models.playbooks import load
+from training.settings import TrainingSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -42,6 +43,12 @@ def test_counts_in_the_readme_are_counted() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"{len(catalog())} of them" in readme
     assert f"{len(load())} playbooks" in readme
+
+
+def test_the_configuration_that_is_told_is_the_default() -> None:
+    told = re.search(r"```toml\n(.*?)```", (ROOT / "docs" / "training.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert told is not None
+    assert TrainingSettings.model_validate(tomllib.loads(told[1])["training"]) == TrainingSettings()
 
 
 def test_locks_name_no_package_host() -> None:
