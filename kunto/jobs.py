@@ -22,7 +22,6 @@ from features.sources import SourceError
 from kunto.console import Watch
 from kunto.workspace import Workspace
 from models.choice import NOTHING, Choice, PlaySettings
-from models.outcome import OutcomeModel
 from models.registry import worded
 from models.scorecard import Scorecard
 from serving.arrived import with_events
@@ -32,7 +31,7 @@ from serving.scoring import Scored, ScoringSettings, score
 from serving.store import Decision, Identity, Run, Store
 from training import backtest_report
 from training.backtest import Backtest, backtest
-from training.priors import read_bases, write_models
+from training.bases import Base, read_bases, sketch, write_bases
 from training.settings import TrainingSettings
 from training.shipped import code_version
 from training.tracking import GateError, Tracker, fingerprint
@@ -147,16 +146,16 @@ def train_models(
         )
 
 
-def _bases(workspace: Workspace, settings: TrainingSettings) -> dict[str, OutcomeModel]:
+def _bases(workspace: Workspace, settings: TrainingSettings) -> dict[str, Base]:
     return read_bases(workspace.path / settings.base) if settings.base else {}
 
 
 def export_models(workspace: Workspace, folder: Path) -> list[Path]:
     """Write the models that serve into a folder, as texts, for another company to start from (`[training] base`)."""
-    found = write_models({champion.name: champion.model for champion in _champions(workspace).models.values()}, folder)
-    if not found:
+    serving, tracker = _champions(workspace).models.values(), open_tracker(workspace)
+    if not serving:
         raise GateError("no model serves yet, so there is none to export: `kunto train`")
-    return found
+    return write_bases({each.name: Base(each.model, tracker.origin(each.name, each.version)) for each in serving}, folder)
 
 
 def backtest_models(
@@ -195,6 +194,7 @@ def open_tracker(workspace: Workspace, company: Company | None = None, settings:
     tags = {"config": workspace.config_version}
     if company is not None:
         tags |= {"data": company.data_version, "data_rows": company.fingerprint, "data_until": company.data_until.isoformat()}
+        tags |= {"accounts": " ".join(sketch(company.tables["subscriptions"]))}
     params = settings.model_dump(mode="json", exclude={"booster"}) | settings.booster.model_dump() if settings else {}
     return Tracker(workspace.tracking_uri, workspace.artifacts_path, tags=tags, params=params)
 

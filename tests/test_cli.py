@@ -19,7 +19,7 @@ from training import metrics
 
 RECORD = {
     *("outcome", "horizon_days", "name", "version", "train", "test", "baselines", "gate"),
-    *("leaks_allowed", "rounds", "calibrators", "reliability", "plays", "challenge", "tuning"),
+    *("leaks_allowed", "rounds", "calibrators", "reliability", "plays", "challenge", "tuning", "prior", "champion"),
 }
 EXTENT = {"from", "to", "rows", "accounts", "positives"}
 FIGURES = {*metrics.FIGURES}
@@ -115,7 +115,9 @@ def test_features_of_an_instant_and_monthly(demo: Any, kunto: Any) -> None:
 
 def test_models_lists_every_version(demo: Any, kunto: Any) -> None:
     listed = kunto("models", "-w", demo.path, "--json")
-    assert [row.keys() for row in listed.json] == [{"name", "version", "gate", "challenge", "auc", "aliases", "created"}] * 3
+    assert [row.keys() for row in listed.json] == [
+        {"name", "version", "gate", "challenge", "auc", "test_from", "aliases", "created"}
+    ] * 3
     states = {record["name"]: record["gate"]["state"] for record in demo.ran["train"]}
     assert {row["name"]: row["gate"] for row in listed.json} == states
     printed = kunto("models", "-w", demo.path)
@@ -206,7 +208,19 @@ def test_models_are_exported_and_another_company_starts_from_them(demo: Any, tmp
     assert told.code == 0, told.told
     assert sorted(told.json["written"]) == sorted(str(path) for path in base.iterdir())
     assert {record["name"] for record in demo.ran["train"]} == {path.name for path in base.iterdir()}
+    own = kunto("train", "-w", demo.path, "--outcome", "churn", "--horizon", 90, "--base", base)
+    assert own.code == 1
+    assert "has seen this company's own data" in own.err
     other = shutil.copytree(demo.path, tmp_path / "other")
+    (other / "tables").mkdir()
+    for path in demo.tables.glob("*.parquet"):
+        table = pd.read_parquet(path)
+        ids = {name: "other " + table[name].astype(str) for name in ("account_id", "parent_account_id") if name in table}
+        table.assign(**{name: each.where(table[name].notna(), None) for name, each in ids.items()}).to_parquet(
+            other / "tables" / path.name
+        )
+    config = (other / "kunto.toml").read_text(encoding="utf-8")
+    (other / "kunto.toml").write_text(config.replace(str(demo.tables), "tables"), encoding="utf-8")
     asked = ("train", "-w", other, "--outcome", "churn")
     (record,) = kunto(*asked, "--horizon", 90, "--base", base, "--json").json
     assert record["prior"]["kind"] == "base"

@@ -18,11 +18,12 @@ from models.linear import LinearModel, Term
 from models.outcome import OutcomeModel
 from models.prior import Prior, of_scorecard, settle
 from models.scorecard import default_scorecard
-from training.priors import bases_of, read_bases, write_models
+from training.bases import Base, Origin, bases_of, product_features, read_bases, refuse_seen, write_bases
 from training.settings import Task
 
 CARD = default_scorecard()
 FEATURES = [measure.feature for measure in CARD.measures]
+ORIGIN = Origin("kunto-churn-90d", 3, "2026-07-01T00:00:00", ("0a", "1b"))
 GUESS = LinearModel(("use",), 0.0, (Term("use", 0.0, 1.0, 0.0, coefficient=-2.0),))
 
 
@@ -105,10 +106,12 @@ def test_models_go_out_and_come_back_as_bases(tmp_path: Path) -> None:
     model, frame = churn_model()
     assert isinstance(model.scorer, BoosterModel)
     nested = replace(model, scorer=replace(model.scorer, prior=Prior("base", model.scorer, 0.5, 0.1)))
-    (path,) = write_models({"kunto-churn-90d": nested}, tmp_path)
+    (path,) = write_bases({"kunto-churn-90d": Base(nested, ORIGIN)}, tmp_path)
     (path / "left-over.txt").write_text("of an earlier export")
-    assert write_models({"kunto-churn-90d": nested}, tmp_path) == [path]
-    back = read_bases(tmp_path)["kunto-churn-90d"]
+    assert write_bases({"kunto-churn-90d": Base(nested, ORIGIN)}, tmp_path) == [path]
+    base = read_bases(tmp_path)["kunto-churn-90d"]
+    assert base.origin == ORIGIN
+    back = base.model
     assert np.array_equal(back.probability(frame), nested.probability(frame))
     assert not np.array_equal(back.probability(frame), model.probability(frame))
 
@@ -117,7 +120,7 @@ def test_a_base_that_cannot_be_read_is_told_by_its_folder(tmp_path: Path) -> Non
     with pytest.raises(ValueError, match="holds no model; give a folder that `kunto models --export` wrote"):
         read_bases(tmp_path)
     model, _ = churn_model()
-    (path,) = write_models({"kunto-churn-90d": model}, tmp_path)
+    (path,) = write_bases({"kunto-churn-90d": Base(model, ORIGIN)}, tmp_path)
     for file in path.glob("*booster.txt"):
         file.write_text(file.read_text()[:500])
     with pytest.raises(ValueError, match="kunto-churn-90d cannot be read: the booster's text is damaged"):
@@ -126,8 +129,20 @@ def test_a_base_that_cannot_be_read_is_told_by_its_folder(tmp_path: Path) -> Non
 
 def test_a_base_that_answers_another_question_is_refused() -> None:
     model: OutcomeModel = churn_model()[0]
-    task = Task(outcome="churn", horizon_days=model.horizon_days)
-    assert bases_of([task], {task.name: model, "kunto-churn-7d": model}, model.event) == {task.name: model}
+    task, base = Task(outcome="churn", horizon_days=model.horizon_days), Base(model, ORIGIN)
+    assert bases_of([task], {task.name: base, "kunto-churn-7d": base}, model.event) == {task.name: base}
     assert bases_of([task], None, model.event) == {}
-    with pytest.raises(ValueError, match="event notice, not revenue: bring one that predicts the same, or none"):
-        bases_of([task], {task.name: replace(model, event="notice")}, "revenue")
+    with pytest.raises(ValueError, match="event notice, not revenue: bring one that predicts it"):
+        bases_of([task], {task.name: Base(replace(model, event="notice"), ORIGIN)}, "revenue")
+    with pytest.raises(ValueError, match="base holds kunto-churn-7d, and trained are kunto-churn-90d"):
+        bases_of([task], {"kunto-churn-7d": base}, model.event)
+
+
+def test_a_base_that_has_seen_the_test_is_refused() -> None:
+    """The own company's model of today has learnt what its training would be tested on."""
+    bases = {"kunto-churn-90d": Base(churn_model()[0], ORIGIN)}
+    refuse_seen(bases, ("2c", "3d"), pd.Timestamp("2026-01-01"))  # another company's accounts
+    refuse_seen(bases, ("1b", "3d"), pd.Timestamp("2026-07-01"))  # its own, from before the test
+    with pytest.raises(ValueError, match="this company's own data up to 2026-07-01, and is tested from 2026-01-01 on"):
+        refuse_seen(bases, ("1b", "3d"), pd.Timestamp("2026-01-01"))
+    assert product_features(bases) == ()

@@ -21,6 +21,7 @@ from models.booster import BoosterSettings
 from models.outcome import OutcomeModel
 from training import metrics
 from training import train as training
+from training.bases import Base, Origin
 from training.dataset import Dataset, at_risk_rows, build_dataset, most_used_features, snapshot_dates, test_period
 from training.exposure import Plays
 from training.fit import usable_columns
@@ -324,7 +325,11 @@ def test_what_only_an_earlier_model_reads_is_built_and_not_learnt_from(world: Wo
 
 def test_a_base_model_is_started_from_with_all_that_it_reads(world: World, churn: training.Fitted) -> None:
     base = replace(churn.tested["booster"], event=SETTINGS.event)
-    bases, few = {CHURN.name: base}, {name: frame for name, frame in world.frames.items() if name not in ("plays", "usage")}
+    origin = Origin(CHURN.name, 1, "2026-01-01T00:00:00", ("of", "another", "company"))
+    bases, few = (
+        {CHURN.name: Base(base, origin)},
+        {name: frame for name, frame in world.frames.items() if name not in ("plays", "usage")},
+    )
     records: list[dict[str, Any]] = []
 
     class Kept:
@@ -345,18 +350,31 @@ def test_a_base_model_is_started_from_with_all_that_it_reads(world: World, churn
     assert records[0]["prior"]["kind"] == "base"
     assert 0 <= records[0]["prior"]["slope"] < 2
     assert churn.record["prior"]["kind"] == "scorecard"
-    with pytest.raises(ValueError, match="bring one that predicts the same"):
-        training.train(as_tables(few), tracker=Kept(), bases={CHURN.name: replace(base, event="revenue")}, **given)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="bring one that predicts it"):
+        training.train(as_tables(few), tracker=Kept(), bases={CHURN.name: Base(replace(base, event="revenue"), origin)}, **given)  # type: ignore[arg-type]
 
 
-def test_the_table_says_where_the_champion_stays(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
-    record = trained.records[0] | {"gate": {"state": "pass", "passed": True, "reasons": []}}
-    show([record | {"challenge": {"state": "passed", "champion": 3, "reasons": ["It is no worse."]}}])
-    assert "stays" not in capsys.readouterr().out
-    show([record | {"challenge": {"state": "failed", "champion": 3, "reasons": ["It is worse."]}}])
-    told = capsys.readouterr().out
-    assert "version 3" in told
-    assert "kunto-churn-90d: champion 3 stays. It is worse." in told
+def test_the_table_says_what_serves_from_now_on_and_why(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    record = trained.records[0] | {"gate": {"state": "pass", "passed": True, "reasons": []}, "version": 4}
+
+    def told(**changed: Any) -> str:
+        show([record | changed])
+        return capsys.readouterr().out
+
+    passed = told(champion=4, challenge={"state": "passed", "champion": 3, "reasons": ["It is no worse."]})
+    assert "kunto-churn-90d: version 4, this one serves. It is no worse." in passed
+    failed = told(champion=3, challenge={"state": "failed", "champion": 3, "reasons": ["It is worse."]})
+    assert "kunto-churn-90d: version 3 serves. It is worse." in failed
+    stopped = {"state": "too_few", "passed": False, "reasons": ["There is not enough evidence."]}
+    assert "kunto-churn-90d: There is not enough evidence." in told(champion=3, challenge=None, gate=stopped)
+    assert "version 3" in told(champion=3, challenge=None, gate=stopped)
+    assert "health score" in told(champion=None, challenge=None, gate=stopped)
+
+
+def test_a_test_after_the_data_is_refused(world: World, trained: Trained) -> None:
+    settings = SETTINGS.model_copy(update={"test_from": world.until})
+    with pytest.raises(ValueError, match=r"and the data end .*: give an earlier day, or none"):
+        training.train(world.tables, data_until=world.until, settings=settings, tracker=trained.tracker)
 
 
 # --- the record ------------------------------------------------------------------------------------------------------
@@ -378,6 +396,7 @@ def assert_shape(record: dict[str, Any], baselines: set[str]) -> None:
         "reliability",
         "plays",
         "challenge",
+        "champion",
     }
     counts = {"from", "to", "rows", "accounts", "positives"}
     assert set(record["train"]) == counts
@@ -396,7 +415,8 @@ def test_records_are_as_promised(world: World, trained: Trained, churn: training
         assert record["version"] == 1
         assert record["train"]["to"] == record["test"]["from"] == world.test_from.isoformat()
         assert 0 < record["test"]["positives"] < record["test"]["rows"]
-    again = {"version": 1, "challenge": trained.records[0]["challenge"]}
+    again = {name: trained.records[0][name] for name in ("version", "challenge", "champion")}
+    assert again["version"] == 1
     assert trained.records[0] == churn.record | again  # a second run with the seed: the same record
 
 

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 
 from models.matrix import FloatArray
-from models.outcome import OutcomeModel
 from models.scorecard import Scorecard
 from training import metrics, peers
+from training.bases import Bases, bases_of, product_features, refuse_seen, sketch
 from training.comparison import OURS, compare
 from training.dataset import Dataset, at_risk_rows, build_dataset, snapshot_dates
 from training.exposure import Plays
 from training.leaks import Leak, audit, refuse
 from training.period import Period, period
-from training.priors import Bases, bases_of, product_features
 from training.settings import Task, TrainingSettings, tasks
 from training.train import train_period
 
@@ -121,6 +120,8 @@ def backtest(
         )
     stage("features")
     earliest = min(window.start for own in planned.values() for window in own)
+    if brought:
+        refuse_seen(brought, sketch(tables["subscriptions"]), earliest)
     known_first = settings.model_copy(update={"test_from": earliest})
     horizons = [task.horizon_days for task in chosen]
     given: dict[str, Any] = {"horizons": horizons, "required": product_features(brought), "progress": progress}
@@ -175,7 +176,7 @@ class _Run:
     settings: TrainingSettings
     points: Mapping[str, FloatArray]
     plays: Plays
-    bases: Mapping[str, OutcomeModel] = field(default_factory=dict)
+    bases: Bases = field(default_factory=dict)
     leaks: Sequence[Leak] = ()
 
     def audited(self, planned: Mapping[Task, list[Window]]) -> list[Leak]:
@@ -213,7 +214,8 @@ class _Run:
         positive = cut.known.positive_accounts()
         if positive < ENOUGH:
             return f"accounts with the outcome in training: {positive}; at least {ENOUGH} are needed to judge a model"
-        given: dict[str, Any] = {"settings": self.settings, "base": self.bases.get(task.name), "leaks": list(self.leaks)}
+        base = self.bases[task.name].model if task.name in self.bases else None
+        given: dict[str, Any] = {"settings": self.settings, "base": base, "leaks": list(self.leaks)}
         fitted = train_period(self.data, task, cut, serve=False, **given)
         if fitted.test.empty:
             return " ".join(fitted.record["gate"]["reasons"])

@@ -61,7 +61,7 @@ def decide(
     accounts, the same for every pair) of its mean gain in log loss per row is above 0. ValueError on bad arrays.
     """
     if np.size(y) == 0:
-        return _too_few(["The test period holds no row whose outcome is known: test later, or shorten the horizon."])
+        return _too_few(["The test period holds no row whose outcome is known: test earlier, or shorten the horizon."])
     labels = as_labels(y)
     codes, _ = account_codes(accounts, len(labels))
     probabilities = {"booster": booster, "logistic": logistic, "tenure_calendar": tenure_calendar}
@@ -83,7 +83,7 @@ def decide(
     booster_signal &= bool(np.ptp(booster) > 0)
     logistic_signal &= bool(np.ptp(logistic) > 0)
     if not (booster_signal or logistic_signal):
-        closing = "Nothing is learnt beyond tenure and calendar: the health score serves."
+        closing = "Nothing is learnt beyond tenure and calendar: no model of this training may serve."
         return Decision("no_signal", False, [*sentences[:2], closing])
     if not booster_gain:
         closing = "The booster adds nothing sure to the logistic regression, which serves."
@@ -92,7 +92,7 @@ def decide(
 
 
 def _too_few(reasons: list[str]) -> Decision:
-    return Decision("too_few", False, ["There is not enough evidence.", *reasons, "The health score serves."])
+    return Decision("too_few", False, [*reasons, "There is not enough evidence: no model of this training may serve."])
 
 
 def _compare(

@@ -1,6 +1,7 @@
 """Everything of a training run goes to MLflow, and a model serves only under the alias `champion`."""
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from mlflow.exceptions import MlflowException
 from models.outcome import OutcomeModel
 from models.profile import Profile
 from models.registry import CHALLENGER, CHAMPION, EXPERIMENT, PREVIOUS, TESTED_FILES
+from training.bases import Origin
 from training.challenge import Comparison, Contender, Trial, compare, undecided, unopposed
 from training.report import model_card, page, plots
 from training.settings import Task
@@ -68,12 +70,15 @@ def fingerprint(tables: Mapping[str, Any]) -> str:
 class Tracker:
     """MLflow's tracking store and registry of one workspace (SQLite there by default, a server by URL).
 
-    Every run and version is tagged with what it was made from: `tags` (data, config) and the `code`.
+    Every run and version is tagged with what it was made from: `tags` (data, config), the `code`, and the `settings`, a digest
+    of `params`.
     """
 
     def __init__(self, uri: str, artifacts: Path | None, *, tags: Mapping[str, str], params: Mapping[str, Any]) -> None:
         self.client = mlflow.MlflowClient(tracking_uri=uri)
-        self._uri, self._tags, self._params = uri, dict(tags) | {"code": code_version()}, dict(params)
+        self._uri, self._params = uri, dict(params)
+        settings = hashlib.sha256(json.dumps(self._params, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        self._tags = dict(tags) | {"code": code_version(), "settings": settings}
         self._experiment = self._experiment_id(artifacts)
 
     def _experiment_id(self, artifacts: Path | None) -> str:
@@ -123,12 +128,13 @@ class Tracker:
                 source = log_model(model, trial.challenger.model if trial else None, profile)
                 version = self._create_version(task.name, source, run.info.run_id, record, trial, comparison)
                 record = record | {"version": int(version.version)}
-            mlflow.log_dict(record, "record.json")
         if comparison is not None:
             self.client.set_registered_model_alias(task.name, CHALLENGER, str(record["version"]))
             # Another training may have come to its end meanwhile: its version was not the one that was challenged.
             if comparison.passed and self.champion(task.name) == comparison.champion:
                 self._let_serve(task.name, record["version"])
+        record = record | {"champion": self.champion(task.name)}
+        self.client.log_dict(run.info.run_id, record, "record.json")
         return record
 
     def _create_version(
@@ -181,6 +187,13 @@ class Tracker:
             model = OutcomeModel.from_files({each.name: each.read_text(encoding="utf-8") for each in path.iterdir()})
         return Contender(model, pd.Timestamp(tags[_TEST_FROM]), version)
 
+    def origin(self, name: str, version: int) -> Origin:
+        """What a version was made from; GateError where it was registered before that was kept."""
+        tags = self._version(name, version).tags
+        if not {"data_until", "accounts"} <= tags.keys():
+            raise GateError(f"version {version} of {name} does not say what it was made from: train again, and export that one")
+        return Origin(name, version, tags["data_until"], tuple(tags["accounts"].split()))
+
     def product_features(self, names: Iterable[str]) -> tuple[str, ...]:
         """The product's own features that the tested fits of the champions read: rows for a trial must have them, too."""
         found: set[str] = set()
@@ -198,14 +211,17 @@ class Tracker:
         """
         tags = self._may_serve(name, version).tags
         state = tags.get(_CHALLENGE)
-        reasons = self.comparison(name, version).get("reasons", [])
+        comparison = self.comparison(name, version)
+        reasons = comparison.get("reasons", [])
         if state == "failed":
             raise GateError(f"version {version} of {name} may not serve: its comparison failed. {' '.join(reasons)}")
-        champion = self.champion(name)
-        if state is None and champion not in (None, version) and _TEST_FROM in self._version(name, champion).tags:
-            raise GateError(
-                f"version {version} of {name} was never compared with champion {champion}: train again; see `kunto models`"
-            )
+        champion, against = self.champion(name), comparison.get("champion")
+        if champion is not None and champion not in (version, against) and _TEST_FROM in self._version(name, champion).tags:
+            if against is None:
+                raise GateError(
+                    f"version {version} of {name} was never compared with champion {champion}: train again, or `kunto rollback`"
+                )
+            reasons = [*reasons, f"It was compared with version {against}; version {champion} served since."]
         self._let_serve(name, version)
         return reasons
 
@@ -259,7 +275,7 @@ class Tracker:
         return record
 
     def versions(self) -> list[dict[str, Any]]:
-        """Every registered version, newest first per name: name, version, gate, challenge, auc, aliases, created."""
+        """Every registered version, newest first per name: name, version, gate, challenge, auc, test_from, aliases, created."""
         found = []
         for registered in self.client.search_registered_models():
             aliases = {alias: int(version) for alias, version in registered.aliases.items()}
@@ -272,6 +288,7 @@ class Tracker:
                         "gate": version.tags.get(_GATE),
                         "challenge": version.tags.get(_CHALLENGE),
                         "auc": json.loads(version.tags.get(_AUC, "null")),
+                        "test_from": version.tags.get(_TEST_FROM),
                         "aliases": sorted(alias for alias, at in aliases.items() if at == number),
                         "created": pd.Timestamp(version.creation_timestamp, unit="ms").isoformat(timespec="seconds"),
                     }

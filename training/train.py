@@ -13,13 +13,13 @@ from models.hazard import step_length
 from models.outcome import OutcomeModel
 from models.profile import Profile
 from training import baselines, gate, metrics, reliability
+from training.bases import Bases, bases_of, product_features, refuse_seen, sketch
 from training.challenge import Contender, Trial
 from training.dataset import Dataset, build_dataset
 from training.exposure import Plays
 from training.fit import Fit, Kind, fit_outcome, refit
 from training.leaks import Leak, audit, refuse
 from training.period import Period, period
-from training.priors import Bases, bases_of, product_features
 from training.rows import Rows, calibration_parts
 from training.segments import segments
 from training.settings import Task, TrainingSettings, tasks
@@ -58,14 +58,19 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train, test, gate and register every task; return their records (interface.md `kunto train`).
 
-    `bases`: models by name that the boosters start from, in place of the scorecard (`training.priors`). The champion alias moves
-    where the gate and the comparison with the champion let a model serve. ValueError where there is nothing to train on, or a
-    base answers another question; LeakError where a feature reads the future and is not allowed by name.
+    `bases`: models by name that the boosters start from, in place of the scorecard (`training.bases`). The champion alias moves
+    where the gate and the comparison with the champion let a model serve. ValueError where there is nothing to train on or to
+    test, or a base has seen the test or answers another question; LeakError where a feature reads the future and is not allowed
+    by name.
     """
     chosen = tasks(settings, money="mrr" in tables["subscriptions"].columns, horizon_given=horizon_given)
     if not chosen:
         raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; train churn, or map the prices")
     brought = bases_of(chosen, bases, settings.event)
+    if settings.test_from is not None and settings.test_from >= data_until:
+        raise ValueError(
+            f"test_from is {settings.test_from:%Y-%m-%d}, and the data end {data_until:%Y-%m-%d}: give an earlier day, or none"
+        )
     stage("features")
     horizons = [task.horizon_days for task in chosen]
     also = tracker.product_features(task.name for task in chosen)
@@ -75,15 +80,16 @@ def train(
     plays = Plays(tables)
     facts: dict[str, Any] = {"data_until": data_until, "settings": settings}
     periods = {task: period(tables, data, task, plays=plays, **facts) for task in chosen}
+    if brought:
+        refuse_seen(brought, sketch(tables["subscriptions"]), min(cut.start for cut in periods.values()))
     leaks = refuse(
         audit(tables, data, {task: each.known.labelled() for task, each in periods.items()}, **facts), settings.allow_leaks
     )
     records = []
     for task in chosen:
         stage(task.name)
-        fitted = train_period(
-            data, task, periods.pop(task), settings=settings, base=brought.get(task.name), leaks=leaks, progress=progress
-        )
+        base = brought[task.name].model if task.name in brought else None
+        fitted = train_period(data, task, periods.pop(task), settings=settings, base=base, leaks=leaks, progress=progress)
         records.append(tracker.register(task, fitted.record, fitted.model, fitted.test, fitted.trial, fitted.profile))
     return records
 
@@ -123,6 +129,7 @@ def train_period(
         "version": None,
         "train": _extent(known, data.spine["as_of"].min(), cut.start),
         "challenge": None,
+        "champion": None,
         "leaks_allowed": [leak.record() for leak in leaks or []],
     }
     if not cut.fittable():

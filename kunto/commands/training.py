@@ -142,22 +142,17 @@ def show(records: Sequence[Mapping[str, Any]]) -> None:
     out.print(table)
     for record in records:
         if record["gate"]["state"] in ("too_few", "no_signal"):
-            out.print(f"{record['name']}: {' '.join(record['gate']['reasons'])}")
-        challenge = record["challenge"]
-        if challenge and challenge["state"] in _CHAMPION_STAYS:
-            out.print(f"{record['name']}: champion {challenge['champion']} stays. {' '.join(challenge['reasons'])}")
-
-
-_SERVED_BY = {"pass": "booster", "signal_no_gain": "logistic"}
-_CHAMPION_STAYS = ("failed", "undecided")
+            out.print(f"{record['name']}: {' '.join(record['gate']['reasons'])}", soft_wrap=True)
+        if record["challenge"]:
+            out.print(f"{record['name']}: {_serves(record)} serves. {' '.join(record['challenge']['reasons'])}", soft_wrap=True)
 
 
 def _serves(record: Mapping[str, Any]) -> str:
-    """What answers from now on: the champion where the version could not take its place."""
-    challenge = record["challenge"]
-    if challenge and challenge["state"] in _CHAMPION_STAYS:
-        return f"version {challenge['champion']}"
-    return _SERVED_BY.get(record["gate"]["state"], "health score" if record["outcome"] == "churn" else "nothing")
+    """What answers from now on."""
+    champion = record["champion"]
+    if champion is None:
+        return "health score" if record["outcome"] == "churn" else "nothing"
+    return f"version {champion}" + (", this one" if champion == record["version"] else "")
 
 
 def models(
@@ -181,10 +176,11 @@ def models(
         print_json(versions)
         return
     table = Table(title="Registered models", title_justify="left")
-    for heading in ("Name", "Version", "Gate", "Challenge", "AUC", "Aliases", "Created"):
+    for heading in ("Name", "Version", "Gate", "Challenge", "AUC", "tested from", "Aliases", "Created"):
         table.add_column(heading)
     for row in versions:
-        told = (row["gate"], row["challenge"] or "–", _number(row["auc"]), ", ".join(row["aliases"]), row["created"])
+        figures = (_number(row["auc"]), (row["test_from"] or "–")[:10])
+        told = (row["gate"], row["challenge"] or "–", *figures, ", ".join(row["aliases"]), row["created"])
         table.add_row(row["name"], str(row["version"]), *told)
     out.print(table if versions else "No model is registered yet: `kunto train`.")
 
