@@ -42,7 +42,7 @@ def print_json(value: Any) -> None:
 
 
 class Watch:
-    """Progress of a long job: a bar per stage on a terminal, nothing elsewhere."""
+    """Progress of a long job: a bar per stage on a terminal, elsewhere a line as each begins."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -53,6 +53,8 @@ class Watch:
         if self._task is not None:
             self._progress.update(self._task, total=1, completed=1)
         self._task = self._progress.add_task(name, total=None)
+        if self._progress.disable:
+            err.print(f"{name} …")
 
     def advance(self, done: int, total: int) -> None:
         """Tell how far the stage has come."""

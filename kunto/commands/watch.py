@@ -45,6 +45,8 @@ def watch(
 
 
 def _show(found: Findings) -> None:
+    due = "Training is due" if found.retraining.due else "No training is due"
+    out.print(f"{due}. {' '.join(found.retraining.why)}", soft_wrap=True)
     if found.as_of is None:
         out.print("No model serves yet, so there is nothing to watch.")
     for watched in found.models:
@@ -52,12 +54,10 @@ def _show(found: Findings) -> None:
         if watched.drift is None:
             out.print(f"{title}: {watched.note}")
             continue
+        for sentence in dict.fromkeys([*watched.drift.reasons, *watched.alarms]):
+            out.print(f"{title}: {sentence}", soft_wrap=True)
         out.print(_drift(title, watched))
         out.print(_performance(title, watched.performance))
-        for sentence in dict.fromkeys([*watched.drift.reasons, *watched.alarms]):
-            out.print(sentence, soft_wrap=True)
-    due = "Training is due" if found.retraining.due else "No training is due"
-    out.print(f"{due}. {' '.join(found.retraining.why)}", soft_wrap=True)
 
 
 def _drift(title: str, watched: Watched) -> Table:
