@@ -146,7 +146,10 @@ def fit(frame: pd.DataFrame, settings: BoosterSettings) -> OutcomeModel:
         }
     )
     y = (days < TASK.horizon_days).astype(np.float64)
-    return fit_outcome(TASK, "booster", Rows(frame, timeline, y, np.zeros(len(frame))), settings=settings).model
+    model = fit_outcome(TASK, "booster", Rows(frame, timeline, y, np.zeros(len(frame))), settings=settings).model
+    assert isinstance(model.scorer, BoosterModel)
+    # Trees alone are what the others explain: a prior, from which a few accounts would start, is left out.
+    return replace(model, scorer=replace(model.scorer, prior=None))
 
 
 def _at(frame: pd.DataFrame, churn: OutcomeModel, step: int) -> FloatArray:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import EXPANSION, TEST_FROM, YEAR_BEFORE, made_rows
 
+from models.linear import LinearModel
 from training.challenge import Comparison, Contender, Trial, compare, holm
 from training.fit import fit_outcome
 from training.rows import Rows
@@ -185,8 +186,11 @@ def test_a_period_that_both_have_seen_decides_nothing() -> None:
 
 
 def test_a_champion_that_cannot_be_asked_is_no_opponent() -> None:
-    gone = replace(TRAIN, frame=TRAIN.frame.rename(columns={"products": "moon_phase"}))
-    found = challenge(CHAMPION, champion=fitted(gone, version=2))
+    scorer, renamed = CHAMPION.model.scorer, {"products": "moon_phase"}
+    assert isinstance(scorer, LinearModel)
+    terms = tuple(replace(term, column=renamed.get(term.column, term.column)) for term in scorer.terms)
+    gone = LinearModel(tuple(renamed.get(column, column) for column in scorer.columns), scorer.base_value, terms)
+    found = challenge(CHAMPION, champion=Contender(replace(CHAMPION.model, scorer=gone), TEST_FROM, 2))
     assert (found.state, found.passed, found.champion) == ("unopposed", True, 2)
     assert "moon_phase, which is no feature any more" in found.reasons[0]
     by_revenue = Contender(replace(CHAMPION.model, event="revenue"), TEST_FROM, 3)

@@ -28,7 +28,9 @@ def workspace(demo: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = place.config_path.read_text(encoding="utf-8")
     short = text.replace(str(demo.tables), "tables") + "\n[watch]\nwait_days = 0\nmonths = 2\n"
     assert short.startswith('[data]\nsource = "tables"\n')
-    place.config_path.write_text(short.replace("[training.booster]", '[training]\noutcomes = ["churn"]\n\n[training.booster]'))
+    place.config_path.write_text(
+        short.replace("[training.booster]", '[training]\noutcomes = ["churn"]\nallow_leaks = ["usage"]\n\n[training.booster]')
+    )
     place = Workspace(place.path)
     company = jobs.open_company(place)
     dates = pd.date_range(company.data_until - pd.DateOffset(months=16), periods=12, freq="MS")

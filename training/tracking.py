@@ -119,12 +119,13 @@ class Tracker:
                     mlflow.log_dict(comparison.record, _COMPARISON)
                     mlflow.set_tag(_CHALLENGE, comparison.state)
                     record["challenge"] = {name: comparison.record[name] for name in ("state", "champion", "reasons")}
+                told_tags = {name: value for name, value in self._tags.items() if name != "accounts"}  # digests, for machines
                 pictures = plots(test, model, trial=trial, profile=profile)
                 for name, figure in pictures.items():
                     mlflow.log_figure(figure, f"plots/{name}.png")
-                told = page(task, record, model, pictures, tags=self._tags, profile=profile, comparison=comparison)
+                told = page(task, record, model, pictures, tags=told_tags, profile=profile, comparison=comparison)
                 mlflow.log_text(told, "report.html")
-                mlflow.log_text(model_card(task, record, model, self._tags), "model_card.md")
+                mlflow.log_text(model_card(task, record, model, told_tags), "model_card.md")
                 source = log_model(model, trial.challenger.model if trial else None, profile)
                 version = self._create_version(task.name, source, run.info.run_id, record, trial, comparison)
                 record = record | {"version": int(version.version)}

@@ -415,7 +415,7 @@ def test_the_card_of_a_registered_run(registry: Registry, serve: Serve) -> None:
     bundle = models.current()
     card = bundle.cards[CHURN]
     assert card.champion == bundle.champions.churn
-    assert card.record == record | {"version": 1, "challenge": card.record["challenge"]}
+    assert card.record == record | {"version": 1, "champion": 1, "challenge": card.record["challenge"]}
     assert (card.gate, {**card.trained_on, "code": None}) == ("pass", {"data": "d7", "config": "c7", "code": None})
     assert card.trained_on["code"].startswith("0.1.0+")  # and a digest of the code that was shipped
     assert card.text is not None
