@@ -21,6 +21,7 @@ from training import metrics
 from training.dataset import Dataset, build_dataset
 from training.exposure import Plays
 from training.fit import fit_outcome
+from training.gate import ENOUGH
 from training.peers import lightgbm
 from training.period import Period, period
 from training.settings import Task, TrainingSettings
@@ -29,7 +30,6 @@ from training.train import baseline_probabilities
 ACCOUNTS, MONTHS, SEED = 10_000, 24, 1
 #: Accounts, and how often so many are drawn.
 SIZES = {50: 20, 100: 20, 300: 20, 1_000: 5, 3_000: 3, 10_000: 1}
-DEPARTURES = 5
 TASK = Task(outcome="churn", horizon_days=90)
 #: Test rows that every model is asked about.
 ASKED = 8_000
@@ -44,7 +44,7 @@ def draws(cut: Period, size: int, count: int, seed: int = 100) -> Iterator[Perio
     while found < count:
         kept = np.isin(known.accounts.astype(str), np.random.default_rng(seed).choice(accounts, size, replace=False))
         part, seed = known.take(kept), seed + 1
-        if part.positive_accounts() >= DEPARTURES:
+        if part.positive_accounts() >= ENOUGH:
             found += 1
             yield replace(cut, known=part, known_at=cut.known_at[kept])
 

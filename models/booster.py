@@ -108,8 +108,10 @@ class BoosterModel:
     def _of_trees(self, values: FloatArray, table: Table, margins: FloatArray | None) -> FloatArray:
         """The addends of the trees alone."""
         if len(values) >= BATCH_ROWS and self._batch is not None:
-            whole = self.raw_score(table) if margins is None else margins
-            own = whole if self.prior is None else whole - self.prior.raw_score(table)
+            if margins is None:
+                own = self._predicted(values, raw_score=True)
+            else:
+                own = margins if self.prior is None else margins - self.prior.raw_score(table)
             return self._batch.contributions(values, self._expected, own)
         return self._predicted(values, pred_contrib=True)[:, :-1]
 

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 import simulation
-from benchmarks.learning_curve import DEPARTURES, MODELS, TASK, draws, rows
+from benchmarks.learning_curve import MODELS, TASK, draws, rows
 from models.booster import BoosterSettings
 from training.dataset import Dataset, build_dataset
 from training.exposure import Plays
+from training.gate import ENOUGH
 from training.period import Period, period
 from training.settings import TrainingSettings
 
@@ -33,7 +34,7 @@ def test_draws_are_of_whole_accounts_that_left_often_enough(measured: tuple[Data
     for part in found:
         chosen = set(part.known.accounts)
         assert len(chosen) == 60
-        assert part.known.positive_accounts() >= DEPARTURES
+        assert part.known.positive_accounts() >= ENOUGH
         assert len(part.known) == np.isin(cut.known.accounts.astype(str), list(chosen)).sum()
         assert part.test is cut.test
     assert len(next(draws(cut, 5000, 1)).known) == len(cut.known)

@@ -17,6 +17,7 @@ from training.bases import Bases, bases_of, product_features, refuse_seen, sketc
 from training.comparison import OURS, compare
 from training.dataset import Dataset, at_risk_rows, build_dataset, snapshot_dates
 from training.exposure import Plays
+from training.gate import ENOUGH
 from training.leaks import Leak, audit, refuse
 from training.period import Period, period
 from training.settings import Task, TrainingSettings, tasks
@@ -26,8 +27,6 @@ from training.train import train_period
 WINDOWS = 6
 #: Days that a window spans where its length is not given: two months.
 WINDOW_DAYS = 61
-#: Accounts with the outcome that training must hold at a date; below, the gate says `too_few` whatever a model does.
-ENOUGH = 5
 
 
 @dataclass(frozen=True)

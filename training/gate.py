@@ -14,6 +14,8 @@ Server = Literal["booster", "logistic", "health_score"]
 
 #: The lower 95 % bound of a gain is the 5th percentile of its bootstrap: the question is one-sided ("is it better?").
 LOWER_BOUND = 0.05
+#: Accounts with the outcome that it takes to judge a model.
+ENOUGH = 5
 SERVES: dict[State, Server] = {
     "too_few": "health_score",
     "no_signal": "health_score",
@@ -50,7 +52,7 @@ def decide(
     tenure_calendar: npt.ArrayLike,
     draws: int = 2000,
     seed: int,
-    min_positive_accounts: int = 5,
+    min_positive_accounts: int = ENOUGH,
 ) -> Decision:
     """Decide on the test rows `y` (0/1) of `accounts`, given three models' probabilities of the same rows, all (rows,).
 

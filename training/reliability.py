@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import binomtest
 
 from training import ranking
+from training.gate import ENOUGH
 from training.intervals import FloatArray, account_codes, bootstrap, percentile_interval
 from training.metrics import as_labels, as_probabilities, with_intervals
 from training.ranking import RankedRows, Ranking
@@ -65,7 +66,7 @@ def by_segment(
     segments: pd.DataFrame,
     *,
     min_accounts: int = 30,
-    min_positive_accounts: int = 5,
+    min_positive_accounts: int = ENOUGH,
     draws: int = 500,
     seed: int,
 ) -> list[dict[str, Any]]:
