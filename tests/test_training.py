@@ -170,6 +170,8 @@ def test_the_tasks_of_a_run() -> None:
     assert names() == ["kunto-churn-30d", "kunto-contraction-30d", "kunto-expansion-30d"]
     assert names(money=False) == ["kunto-churn-30d"]
     assert "kunto-expansion-180d" in names(horizon_given=False)
+    with pytest.raises(ValueError, match="no outcome to train: contraction and expansion need"):
+        tasks(TrainingSettings(outcomes=("expansion",)), money=False, horizon_given=True)
 
 
 # --- what training may know ------------------------------------------------------------------------------------------

@@ -104,8 +104,6 @@ def backtest(
     window is left.
     """
     chosen = tasks(settings, money="mrr" in tables["subscriptions"].columns, horizon_given=horizon_given)
-    if not chosen:
-        raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; take churn, or map the prices")
     brought = bases_of(chosen, bases, settings.event)
     stage("dates")
     dates = _dates_at_risk(tables, data_until, settings)

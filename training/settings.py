@@ -81,7 +81,7 @@ REVENUE_HORIZON = 180
 
 
 def tasks(settings: TrainingSettings, *, money: bool, horizon_given: bool) -> list[Task]:
-    """Every model that a run trains; without prices no money moves, so only churn.
+    """Every model that a run trains; without prices no money moves, so only churn. ValueError where none is left.
 
     >>> [task.name for task in tasks(TrainingSettings(), money=True, horizon_given=False)]
     ['kunto-churn-90d', 'kunto-contraction-90d', 'kunto-contraction-180d', 'kunto-expansion-90d', 'kunto-expansion-180d']
@@ -92,4 +92,6 @@ def tasks(settings: TrainingSettings, *, money: bool, horizon_given: bool) -> li
             continue
         horizons = {settings.horizon} if outcome == "churn" or horizon_given else {settings.horizon, REVENUE_HORIZON}
         found += [Task(outcome=outcome, horizon_days=days) for days in sorted(horizons)]
+    if not found:
+        raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; train churn, or map the prices")
     return found

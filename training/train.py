@@ -64,8 +64,6 @@ def train(
     by name.
     """
     chosen = tasks(settings, money="mrr" in tables["subscriptions"].columns, horizon_given=horizon_given)
-    if not chosen:
-        raise ValueError("no outcome to train: contraction and expansion need subscriptions.mrr; train churn, or map the prices")
     brought = bases_of(chosen, bases, settings.event)
     if settings.test_from is not None and settings.test_from >= data_until:
         raise ValueError(
