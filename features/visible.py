@@ -9,6 +9,7 @@ from typing import Any
 import ibis
 
 from features.catalogue import DAY, reach_days
+from features.catalogue.declare import as_decimal
 from features.contract import IBIS_TYPES, TABLES, Column
 
 _EPOCH = ibis.timestamp("1970-01-01")
@@ -47,7 +48,18 @@ def _column(name: str, table: Any, column: Column) -> Any:
         raise ValueError(f"{name}.{column.name} has the time zone {value.type().timezone}: give naive times, in UTC")
     if column.kind == "time":
         return micros(value)
-    return value.cast(kind) if column.default is None else value.cast(kind).fill_null(ibis.literal(column.default, type=kind))
+    value = _cast(value, column)
+    return value if column.default is None else value.fill_null(ibis.literal(column.default, type=kind))
+
+
+def _cast(value: Any, column: Column) -> Any:
+    """Bring a value to the contract's type: what has to be rounded is rounded here, as engines do it each in its own way."""
+    kind = IBIS_TYPES[column.kind]
+    if column.kind == "decimal" and value.type().is_floating():
+        return as_decimal(value.cast("float64"))
+    if column.kind == "integer" and (value.type().is_floating() or value.type().is_decimal()):
+        return value.round(0).cast(kind)
+    return value.cast(kind)
 
 
 def _superseded_at(name: str, prepared: Any, *, versioned: bool) -> Any:

@@ -16,7 +16,6 @@ _REACH = {"usage": usage.REACH_DAYS}
 #: What several counts read of a row, or only the account's other rows tell.
 _DERIVED: dict[str, Callable[[Any], Any]] = {
     "subscriptions": subscriptions.derived_subscriptions,
-    "usage": usage.derived_usage,
     "surveys": voice.derived_surveys,
     "outcomes": voice.derived_outcomes,
     "touchpoints": relations.derived_touchpoints,

@@ -9,6 +9,8 @@ from typing import Any, Literal, get_args
 
 import ibis
 
+from features.contract import DECIMAL_SCALE, DECIMAL_TYPE
+
 Driver = Literal[
     "usage_decline",
     "low_adoption",
@@ -40,7 +42,7 @@ class Count:
     (microseconds from the event to T), what `features.build` joins to them: `reported` (money in the reporting currency),
     `contact_role` (of touchpoints), and what `features.catalogue.derived` adds. `needs` names optional columns without which the
     count is null; `empty` is its value where the source is connected but the account has no row: silence is evidence
-    (domain.md §3).
+    (domain.md §3). `over` names the rolled-up rows that `expr` takes in place of the visible ones (features/rollup.py).
     """
 
     name: str
@@ -48,6 +50,7 @@ class Count:
     expr: Callable[[Any], Any]
     needs: tuple[str, ...] = ()
     empty: int | None = 0
+    over: str | None = None
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,16 @@ def ratio(top: Any, bottom: Any) -> Any:
     0.25
     """
     return top.cast("float64") / bottom.cast("float64").nullif(0.0)
+
+
+def as_decimal(number: Any) -> Any:
+    """A float as a decimal of the contract, halves away from zero; left to them, engines round halves each in its own way.
+
+    >>> float(as_decimal(ibis.literal(2.0000005)).execute())
+    2.000001
+    """
+    unit = float(10**DECIMAL_SCALE)
+    return ((number * unit).round(0) / unit).cast(DECIMAL_TYPE)
 
 
 def log_ratio(now: Any, before: Any) -> Any:

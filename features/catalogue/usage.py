@@ -9,14 +9,23 @@ import ibis
 from features.catalogue.declare import DAY, Count, Feature, as_float, days, log_ratio, ratio, trend, within
 
 SOURCE = "usage"
-#: 63 bits fit a signed 64-bit integer, and 63 days are nine whole weeks; six blocks hold a year.
-_BLOCK_DAYS, _BLOCKS = 63, 6
+#: Days whose activity one signed 64-bit integer keeps, with a bit to spare; six blocks hold a year.
+BLOCK_DAYS, _BLOCKS = 62, 6
 #: Spans of 30 days in a year.
 _MONTHS = 12
 #: A month below this share of the best one is a low one: holidays alone take about half.
 _LOW_SHARE = 0.6
 #: Use before this many days is not read.
 REACH_DAYS = 365
+#: Windows by name: how many days, and how many lie between its end and T.
+WINDOWS = {"7d": (7, 0), "30d": (30, 0), "90d": (90, 0), "30d_before": (30, 30), "90d_before": (90, 90)}
+_LONGER = {"180d_before": (180, 30), "275d_before": (275, 90)} | {f"month_{m}": (30, 30 * m) for m in range(1, _MONTHS)}
+#: Days before T at which a window or a block of days begins or ends, ascending.
+EDGES = sorted(
+    {REACH_DAYS, *range(0, REACH_DAYS, BLOCK_DAYS)}.union(
+        *({skip, skip + length} for length, skip in (*WINDOWS.values(), *_LONGER.values()))
+    )
+)
 #: Days since the last use are no more than this.
 _RECENCY_DAYS = 180
 #: Names under which products log a visit to the page where one cancels.
@@ -33,28 +42,12 @@ def _bits(value: int) -> str:  # type: ignore[empty-body]
     """Return the number in base two, without leading zeros: the engines' own function."""
 
 
-def derived_usage(rows: Any) -> Any:
-    """Add `day`: which day back from T it is; day 0 is the last 24 hours."""
-    return rows.mutate(day=(rows.age - 1) // DAY)
-
-
-def _day_mask(block: int) -> Callable[[Any], Any]:
-    """Active days of a block of 63 days as bits; bit 0 of block 0 is the last 24 hours before T."""
-
-    def expr(rows: Any) -> Any:
-        day = rows.day - block * _BLOCK_DAYS
-        inside = (day >= 0) & (day < _BLOCK_DAYS)
-        return (ibis.literal(1, type="int64") << ibis.ifelse(inside, day, 0)).bit_or(where=inside)
-
-    return expr
-
-
 def _active_days(counts: Any, first: int, length: int) -> Any:
     """Active days among the days first … first + length − 1 before T."""
     total: Any = ibis.literal(0, type="int64")
     for block in range(_BLOCKS):
-        low = max(first - block * _BLOCK_DAYS, 0)
-        high = min(first + length - block * _BLOCK_DAYS, _BLOCK_DAYS)
+        low = max(first - block * BLOCK_DAYS, 0)
+        high = min(first + length - block * BLOCK_DAYS, BLOCK_DAYS)
         if low < high:
             total += _bit_count((counts[f"day_mask_{block}"] >> low) & ((1 << (high - low)) - 1)).cast("int64")
     return total
@@ -83,8 +76,8 @@ def _active_weeks(counts: Any, weeks: int) -> Any:
 def _longest_silence(counts: Any, length: int) -> Any:
     """Return the longest run of days without use among the last `length`, or since the account began."""
     calendar: Any = ""
-    for block in range(-(-length // _BLOCK_DAYS)):
-        width = min(length - block * _BLOCK_DAYS, _BLOCK_DAYS)
+    for block in range(-(-length // BLOCK_DAYS)):
+        width = min(length - block * BLOCK_DAYS, BLOCK_DAYS)
         calendar = _bits(counts[f"day_mask_{block}"] & ((1 << width) - 1)).lpad(width, "0") + calendar
     age = ((counts.as_of - counts.first_started_at + DAY - 1) // DAY).fill_null(length)
     return calendar.right(ibis.least(age, length)).split("1").map(lambda silence: silence.length()).maxs()
@@ -112,57 +105,67 @@ def users(counts: Any, name: str) -> Any:
     return ibis.greatest(named.fill_null(daily), daily.fill_null(named)).cast("float64")
 
 
-def _window_counts(name: str, length: int, skip: int = 0) -> list[Count]:
+def _sum(name: str, length: int, skip: int = 0) -> Count:
+    return Count(f"events_{name}", SOURCE, lambda v: v.quantity.sum(where=within(v, length, skip=skip)), over="days")
+
+
+def _window_counts(name: str, length: int, skip: int) -> list[Count]:
+    active = f"active_{name}"
     return [
-        Count(f"events_{name}", SOURCE, lambda v: v.quantity.sum(where=within(v, length, skip=skip))),
+        _sum(name, length, skip),
+        Count(f"users_distinct_{name}", SOURCE, lambda v: v.count(where=v[active]), ("user_id",), over="users"),
         Count(
-            f"users_distinct_{name}",
-            SOURCE,
-            lambda v: v.user_id.nunique(where=within(v, length, skip=skip)),
-            ("user_id",),
+            f"users_peak_{name}", SOURCE, lambda v: v.users.max(where=within(v, length, skip=skip)), ("users",), over="days"
         ),
-        Count(f"users_peak_{name}", SOURCE, lambda v: v.users.max(where=within(v, length, skip=skip)), ("users",)),
-    ]
+    ]  # fmt: skip
 
 
-def _events_of_month(month: int) -> Count:
-    """Events of a span of 30 days, so many spans before the last one."""
-    return Count(f"events_month_{month}", SOURCE, lambda v: v.quantity.sum(where=within(v, 30, skip=30 * month)))
+def _breadth(name: str) -> Count:
+    return Count(f"features_{name}", SOURCE, lambda v: v.count(where=v[f"active_{name}"]), over="features")
 
 
-def _breadth(name: str, length: int, skip: int = 0) -> Count:
-    return Count(f"features_{name}", SOURCE, lambda v: v.feature.nunique(where=within(v, length, skip=skip)))
+def _day_mask(block: int) -> Count:
+    """Active days of a block of days as bits; bit 0 of block 0 is the last 24 hours before T."""
+    return Count(f"day_mask_{block}", SOURCE, lambda v: v.active.bit_or(where=v.block == block), over="days")
 
 
+def _value(length: int) -> Count:
+    return Count(f"value_{length}d", SOURCE, lambda v: v["value"].sum(where=within(v, length)), ("value",), over="days")
+
+
+def _cancellation_visits(length: int) -> Count:
+    return Count(
+        f"cancellation_visits_{length}d", SOURCE,
+        lambda v: v.quantity.sum(where=within(v, length) & _of_cancelling(v)), over="named",
+    )  # fmt: skip
+
+
+def _of_cancelling(rows: Any) -> Any:
+    return rows.feature.lower().isin(CANCELLATION_PAGES)
+
+
+def named(product_features: Sequence[str]) -> Callable[[Any], Any]:
+    """Whether declarations read the use of this row's feature by its name."""
+    return lambda rows: _of_cancelling(rows) | rows.feature.isin(product_features)
+
+
+#: Windows whose users are counted, and those whose features are.
+USERS_IN = WINDOWS
+FEATURES_IN = {name: WINDOWS[name] for name in ("30d", "90d", "30d_before")}
+
+# Each is counted over rolled-up rows (features/rollup.py, features/windows.py), not over events.
 COUNTS = [
-    *_window_counts("7d", 7),
-    *_window_counts("30d", 30),
-    *_window_counts("90d", 90),
-    *_window_counts("30d_before", 30, 30),
-    *_window_counts("90d_before", 90, 90),
-    Count("events_180d_before", SOURCE, lambda v: v.quantity.sum(where=within(v, 180, skip=30))),
-    Count("events_275d_before", SOURCE, lambda v: v.quantity.sum(where=within(v, 275, skip=90))),
-    *map(_events_of_month, range(1, _MONTHS)),
-    _breadth("30d", 30),
-    _breadth("90d", 90),
-    _breadth("30d_before", 30, 30),
-    *(Count(f"day_mask_{block}", SOURCE, _day_mask(block)) for block in range(_BLOCKS)),
-    Count("value_30d", SOURCE, lambda v: v["value"].sum(where=within(v, 30)), ("value",)),
-    Count("value_90d", SOURCE, lambda v: v["value"].sum(where=within(v, 90)), ("value",)),
+    *(count for name, window in WINDOWS.items() for count in _window_counts(name, *window)),
+    *(_sum(name, *window) for name, window in _LONGER.items()),
+    *map(_breadth, FEATURES_IN),
+    *map(_day_mask, range(_BLOCKS)),
+    *map(_value, (30, 90)),
+    *map(_cancellation_visits, (30, 90)),
     Count(
-        "cancellation_visits_30d",
-        SOURCE,
-        # Lower case is slow: only where it is read.
-        lambda v: v.quantity.sum(where=ibis.ifelse(within(v, 30), v.feature, None).lower().isin(CANCELLATION_PAGES)),
+        "last_use_age", SOURCE, lambda v: ibis.least(v.age.min(), _RECENCY_DAYS * DAY), empty=_RECENCY_DAYS * DAY, over="days"
     ),
-    Count(
-        "cancellation_visits_90d",
-        SOURCE,
-        lambda v: v.quantity.sum(where=ibis.ifelse(within(v, 90), v.feature, None).lower().isin(CANCELLATION_PAGES)),
-    ),
-    Count("last_use_age", SOURCE, lambda v: ibis.least(v.age.min(), _RECENCY_DAYS * DAY), empty=_RECENCY_DAYS * DAY),
-    Count("first_use_age", SOURCE, lambda v: v.age.max()),
-]
+    Count("first_use_age", SOURCE, lambda v: v.oldest.max(), over="days"),
+]  # fmt: skip
 
 
 def _usage(
@@ -352,7 +355,9 @@ def of_product_features(names: Sequence[str]) -> tuple[list[Count], list[Feature
 
 
 def _of_product_feature(name: str, key: str) -> tuple[Count, list[Feature]]:
-    count = Count(f"{key}_90d", SOURCE, lambda v: v.quantity.sum(where=within(v, 90) & (v.feature == name)))
+    count = Count(
+        f"{key}_90d", SOURCE, lambda v: v.quantity.sum(where=within(v, 90) & (v.feature == name)), over="named"
+    )  # fmt: skip
     return count, [
         _usage(
             f"{key}_90d", "events", 90, "low_adoption", f"uses of {name} in the last 90 days",

@@ -4,15 +4,14 @@ from typing import Any
 
 import ibis
 
-from features.catalogue.declare import Count, Feature, as_float, days, ratio, unanswered_run, within
-from features.contract import DECIMAL_TYPE
+from features.catalogue.declare import Count, Feature, as_decimal, as_float, days, ratio, unanswered_run, within
 
 #: Lowest and highest answer of each kind of survey (domain.md §2), and the highest that is poor.
 _SCALES = {"nps": (0, 10), "csat": (1, 5), "ces": (1, 7)}
 _POOR = {"nps": 6, "csat": 2, "ces": 3}
 _ANSWER = ("score", "responded_at")
 #: A goal passed further than this counts as far as this.
-_FARTHEST = 10
+_FARTHEST = 10.0
 
 
 def _given(rows: Any) -> Any:
@@ -26,8 +25,8 @@ def _answered(rows: Any, kind: str) -> Any:
 def _points(rows: Any, kind: str) -> Any:
     """Return the answer on the kind's own scale, from whatever scale it was given on (`scale_max`)."""
     low, high = _SCALES[kind]
-    share = (rows.score - low) / (rows.scale_max.fill_null(high) - low).nullif(0)
-    return (low + ibis.least(ibis.greatest(share, 0), 1) * (high - low)).cast(DECIMAL_TYPE)
+    share = ratio(rows.score - low, rows.scale_max.fill_null(high) - low)
+    return as_decimal(low + ibis.least(ibis.greatest(share, 0.0), 1.0) * (high - low))
 
 
 def derived_surveys(rows: Any) -> Any:
@@ -75,8 +74,8 @@ def _poor(rows: Any) -> Any:
 
 def _progress(rows: Any) -> Any:
     """How far a goal is, as a share of its target; null where the target is no positive number."""
-    share = ibis.ifelse(rows.target > 0, rows["value"] / rows.target, None)
-    return ibis.ifelse(share > _FARTHEST, _FARTHEST, share).cast(DECIMAL_TYPE)
+    share = ibis.ifelse(rows.target > 0, ratio(rows["value"], rows.target), None)
+    return as_decimal(ibis.ifelse(share > _FARTHEST, _FARTHEST, share))
 
 
 def _standing(rows: Any) -> Any:

@@ -1,0 +1,248 @@
+"""The plan of a build: every relation between the source tables and the features, by name, in the order of its making.
+
+The plan is written once, in Ibis, over tables that are known by name and schema alone. An engine gives it tables
+(features/builder.py: DuckDB; features/spark.py: Spark), compiles each step once, and runs them as often as there are rows.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import ibis
+
+from features import peers, rollup, windows
+from features.catalogue import DAY, Count, catalog, counts, derived, reach_days
+from features.catalogue.usage import BLOCK_DAYS, EDGES, FEATURES_IN, USERS_IN, named
+from features.contract import DECIMAL_TYPE, TABLES
+from features.visible import prepare, visible, with_reported
+
+#: Columns of money that features read, brought to the reporting currency.
+_MONEY = {"subscriptions": "mrr", "invoices": "amount"}
+#: Counts that say who is scored and how much is at stake; and those of them that are instants.
+FACTS = ("rows_running", "rows_noticed", "mrr_running", "seats_running", "renewal_at", "notice_by")
+_NAMED_EDGES = (0, 30, 90)
+
+#: Stands before the name of every relation of the plan.
+PREFIX = "kunto_plan_"
+
+#: What the rows that are asked for are given as, and the midnights whose peers are wanted.
+ASKED = ibis.schema({"asked_id": "int64", "account_id": "string", "as_of": "int64", "midnight": "int64"})
+MIDNIGHTS = ibis.schema({"midnight": "int64"})
+
+#: When a step is made: once for the tables, or for each batch of rows; a view is no copy.
+Kind = Literal["tables", "view", "rows"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One relation of the plan."""
+
+    name: str
+    kind: Kind
+    expr: Any
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All that a plan depends on: the tables' schemas, currencies that have rates, and the product's own features."""
+
+    schemas: tuple[tuple[str, Any], ...]
+    foreign: tuple[str, ...]
+    product_features: tuple[str, ...]
+
+    @property
+    def columns(self) -> dict[str, set[str]]:
+        """The columns of each table, with the one that contacts add to touchpoints."""
+        found = {name: set(schema.names) for name, schema in self.schemas}
+        if "role" in found.get("contacts", ()) and "touchpoints" in found:
+            found["touchpoints"].add("contact_role")
+        return found
+
+    def counts_of(self, source: str) -> list[Count]:
+        """The counts whose columns this source has."""
+        columns = self.columns.get(source)
+        declared = counts(self.product_features)
+        return [c for c in declared if c.source == source and columns is not None and columns.issuperset(c.needs)]
+
+
+@lru_cache(maxsize=64)
+def plan(shape: Shape) -> tuple[Step, ...]:
+    """Return the steps from `source_<table>`, `asked`, `midnights` and `segments_known` to `found`, in order."""
+    return tuple(_Plan(shape).steps())
+
+
+class _Plan:
+    def __init__(self, shape: Shape) -> None:
+        self.shape, self.columns = shape, shape.columns
+        self.sources = {name: ibis.table(schema, name=f"{PREFIX}source_{name}") for name, schema in shape.schemas}
+        self.declared = catalog(shape.product_features)
+        self.own = [name for name, feature in self.declared.items() if feature.versus is None]
+        self._named: dict[str, Any] = {}
+
+    def steps(self) -> Iterator[Step]:
+        for name, table in self.sources.items():
+            versioned = "recorded_at" in self.columns[name]
+            yield self._keep(f"prepared_{name}", "tables" if versioned else "view", prepare(name, table))
+        subscriptions = self._named["prepared_subscriptions"]
+        yield self._keep("accounts", "tables", subscriptions.select("account_id").distinct())
+        if "usage" in self.sources:
+            yield from self._rolled_up("used", "tables", self._named["prepared_usage"].mutate(clock=ibis.literal(0, "int64")))
+        asked, midnights = (
+            ibis.table(schema, name=f"{PREFIX}{name}") for name, schema in (("asked", ASKED), ("midnights", MIDNIGHTS))
+        )
+        yield self._keep("candidates", "rows", self._candidates(asked, midnights))
+        yield self._keep("standing", "rows", peers.standing(self._seen("subscriptions", self._named["candidates"])))
+        yield self._keep("rows", "rows", self._rows())
+        if "usage" in self.sources:
+            yield from self._rolled_up("used_then", "rows", self._at_other_clocks())
+        yield from self._counts()
+        yield self._keep("frame", "rows", self._frame())
+        yield self._keep("values", "rows", self._values())
+        yield self._keep("segments", "rows", self._segments(midnights))
+        yield self._keep("found", "rows", self._found())
+
+    def _keep(self, name: str, kind: Kind, expr: Any) -> Step:
+        self._named[name] = ibis.table(expr.schema(), name=f"{PREFIX}{name}")
+        return Step(name, kind, expr)
+
+    def _candidates(self, asked: Any, midnights: Any) -> Any:
+        """The rows asked for, and every account at each midnight, whose peers are wanted; each once."""
+        crossed = self._named["accounts"].cross_join(midnights)
+        crossed = crossed.mutate(as_of=crossed.midnight, asked_id=ibis.null("int64")).select(*ASKED)
+        both = asked.select(*ASKED).union(crossed)
+        once = both.group_by("account_id", "as_of", "midnight").aggregate(asked_id=both.asked_id.max())
+        clock = (once.as_of - once.midnight).cast("int64")
+        return once.mutate(spine_id=ibis.row_number().cast("int64"), clock=clock, day=(once.midnight // DAY).cast("int64"))
+
+    def _seen(self, name: str, rows: Any) -> Any:
+        """The rows of a source that T may use, with what other tables add to them."""
+        found = visible(name, self._named[f"prepared_{name}"], rows.select("spine_id", "account_id", "as_of"))
+        if name in _MONEY:
+            foreign = self.shape.foreign if "currency" in self.columns[name] else ()
+            found = with_reported(found, _MONEY[name], rows, self._named.get("prepared_fx"), foreign)
+        if name == "subscriptions":
+            # Without prices each row counts one, and no money is reported.
+            priced = "mrr" in self.columns[name]
+            return found.mutate(weight=found.reported if priced else ibis.literal(1, type=DECIMAL_TYPE))
+        return self._with_roles(found, rows) if name == "touchpoints" else found
+
+    def _with_roles(self, touches: Any, rows: Any) -> Any:
+        """Add the role that the person met holds at T."""
+        if "contacts" not in self.sources:
+            return touches.mutate(contact_role=ibis.null("string"))
+        known = visible("contacts", self._named["prepared_contacts"], rows.select("spine_id", "account_id", "as_of"))
+        known = known.filter(known.valid_to.isnull(), ~known.role.isnull())
+        latest = ibis.window(group_by=[known.spine_id, known.contact_id], order_by=[known.valid_from.desc(), known.role])
+        ranked = known.mutate(place=ibis.row_number().over(latest))
+        roles = ranked.filter(ranked.place == 0).select(
+            role_spine_id="spine_id", role_contact_id="contact_id", contact_role="role"
+        )
+        joined = touches.left_join(roles, [touches.spine_id == roles.role_spine_id, touches.contact_id == roles.role_contact_id])
+        return joined.drop("role_spine_id", "role_contact_id")
+
+    def _rows(self) -> Any:
+        """The candidates that are asked for or active, with how they stand."""
+        candidates, found = self._named["candidates"], self._named["standing"].rename(standing_id="spine_id")
+        joined = candidates.left_join(found, candidates.spine_id == found.standing_id).drop("standing_id")
+        joined = joined.mutate(active=joined.active.fill_null(False))
+        return joined.filter(joined.active | joined.asked_id.notnull())
+
+    def _at_other_clocks(self) -> Any:
+        """The use that rows at another time than midnight may read, at each account's clock times."""
+        rows, events = self._named["rows"], self._named["prepared_usage"].rename(event_account_id="account_id")
+        rows = rows.filter(rows.clock != 0)
+        reach = (reach_days("usage") or 0) * DAY
+        spans = rows.group_by("account_id", "clock").aggregate(first=rows.as_of.min() - reach, last=rows.as_of.max())
+        inside = [events.event_account_id == spans.account_id, events.occurred_at >= spans.first, events.occurred_at < spans.last]
+        return events.join(spans, inside)
+
+    def _rolled_up(self, name: str, kind: Kind, events: Any) -> Iterator[Step]:
+        placed = rollup.on_days(events, versioned="recorded_at" in self.columns["usage"])
+        found = rollup.relations(placed, self.columns["usage"], named(self.shape.product_features))
+        for relation, expr in found.items():
+            yield self._keep(f"{name}_{relation}", kind, expr)
+
+    def _counts(self) -> Iterator[Step]:
+        """One relation of counts for each source, and each kind of rolled-up rows, all of it read once."""
+        rows = self._named["rows"]
+        for source in self.sources:
+            asked = self.shape.counts_of(source)
+            for over in dict.fromkeys(count.over for count in asked):
+                seen = derived(source, self._seen(source, rows)) if over is None else self._used(over, rows)
+                totals = {count.name: count.expr(seen) for count in asked if count.over == over}
+                yield self._keep(f"counts_{source}_{over}", "rows", seen.group_by("spine_id").aggregate(**totals))
+
+    def _used(self, relation: str, rows: Any) -> Any:
+        """Rolled-up use as the rows read it."""
+        rolled = ibis.union(*(self._named[f"{name}_{relation}"] for name in ("used", "used_then")))
+        rows = rows.select("spine_id", "account_id", "as_of", "clock", "day")
+        if relation in ("days", "named"):
+            edges = EDGES if relation == "days" else _NAMED_EDGES
+            found = windows.at_instants(rolled, rows, reach=edges[-1])
+            return windows.by_age(found, edges, by=() if relation == "days" else ("feature",))
+        within = USERS_IN if relation == "users" else FEATURES_IN
+        reach = max(map(sum, within.values()))
+        return windows.active_items(windows.at_instants(rolled, rows, reach=reach, block=BLOCK_DAYS), within)
+
+    def _frame(self) -> Any:
+        """The rows with every count, null where the sources lack it."""
+        frame = self._named["rows"]
+        counted: dict[str, Any] = {}
+        for name, table in self._named.items():
+            if name.startswith("counts_"):
+                table = table.rename(counted_id="spine_id")
+                frame = frame.left_join(table, frame.spine_id == table.counted_id).drop("counted_id")
+        for count in counts(self.shape.product_features):
+            if count.name not in frame.columns:
+                counted[count.name] = ibis.null("int64")
+            elif count.empty is not None:
+                counted[count.name] = frame[count.name].fill_null(ibis.literal(count.empty).cast(frame[count.name].type()))
+        return frame.mutate(**counted)
+
+    def _values(self) -> Any:
+        """The features that need no peers, beside the facts."""
+        frame = self._named["frame"]
+        own = {name: self.declared[name].expr(frame).cast("float64") for name in self.own}
+        facts = {f"fact_{name}": frame[name] for name in FACTS}
+        return frame.select(*ASKED, "active", "product", "plan", **facts, **own)
+
+    def _segments(self, midnights: Any) -> Any:
+        values = self._named["values"]
+        wanted = midnights.rename(wanted="midnight")
+        population = values.join(wanted, [values.as_of == wanted.wanted]).drop("wanted")
+        return peers.segment_medians(population.filter(population.active), self.own)
+
+    def _found(self) -> Any:
+        """Each asked row: facts, features, and `peer_<feature>`, the peers' medians."""
+        values = self._named["values"]
+        known = ibis.table(self._named["segments"].schema(), name=f"{PREFIX}segments_known")
+        rows = peers.with_segment(values.filter(values.asked_id.notnull()), known)
+        medians = known.rename(peer_midnight="midnight", peer_level="level", peer_product="product", peer_plan="plan")
+        medians = medians.rename({f"peer_{name}": name for name in self.own})
+        conditions = [
+            rows.midnight == medians.peer_midnight,
+            rows.segment_level == medians.peer_level,
+            rows.segment_product == medians.peer_product,
+            rows.segment_plan == medians.peer_plan,
+        ]
+        joined = rows.left_join(medians, conditions)
+        versus = {
+            name: peers.relative_difference(joined[feature.versus], joined[f"peer_{feature.versus}"])
+            for name, feature in self.declared.items()
+            if feature.versus is not None
+        }
+        facts = [f"fact_{name}" for name in FACTS]
+        all_medians = [f"peer_{name}" for name in self.own]
+        found = joined.mutate(**versus)
+        return found.select("asked_id", "account_id", "as_of", "active", "product", "plan", *facts, *self.declared, *all_medians)
+
+
+def required(tables: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Refuse tables that lack a required one, or hold one that the contract does not know; ValueError says which."""
+    for name in names:
+        if name not in tables:
+            raise ValueError(f"tables lacks {name!r}, which is required; given: {', '.join(sorted(tables)) or 'none'}")
+    for name in tables:
+        if name not in TABLES:
+            raise ValueError(f"tables has {name!r}, which the contract does not know; known: {', '.join(TABLES)}")

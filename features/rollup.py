@@ -1,0 +1,83 @@
+"""Use rolled up: events are read once and added up by day, user, feature; no window is ever joined with events.
+
+A day is 24 hours that end at the clock time of T, so that every window of whole days before T is a run of whole days: `clock` is
+that time, in microseconds past midnight. A rolled-up row keeps when it could be read, in the same days: T on day D may use what
+lies on a day before D, was known on a day before D, and was not superseded before D (domain.md §2 "Point in time").
+
+| relation | one row for each | and what it holds |
+|---|---|---|
+| days | account, day | sums of quantity and value, the most users, the first and the last instant |
+| named | account, feature, day | the sum of quantity, for the features that declarations name |
+| users, features | account, user or feature, block of days | the days with use as bits of an integer |
+
+Days, users and features that are active within a window are then counted from bits; see `features.usage_windows`.
+"""
+
+from collections.abc import Collection
+from typing import Any
+
+import ibis
+
+from features.catalogue import DAY
+from features.catalogue.usage import BLOCK_DAYS
+from features.contract import DECIMAL_TYPE
+
+#: The relations and the columns that tell their rows apart, beside `known` and `until`.
+KEYS = {
+    "days": ("account_id", "clock", "day"),
+    "named": ("account_id", "clock", "feature", "day"),
+    "users": ("account_id", "clock", "item", "first"),
+    "features": ("account_id", "clock", "item", "first"),
+}
+
+
+def on_days(events: Any, *, versioned: bool) -> Any:
+    """Place prepared events, with the `clock` that they are read at, on days.
+
+    Adds `day`, and `known`, `until`: the day on which the row became known (null: on its own) and on which a later version took
+    its place (null: never). Rows that were superseded before any T could read them are left out.
+    """
+    placed = events.mutate(day=_day(events.occurred_at, events.clock))
+    if not versioned:
+        return placed.mutate(known=ibis.null("int64"), until=ibis.null("int64"))
+    known, until = _day(placed.known_at, placed.clock), _day(placed.superseded_at, placed.clock)
+    placed = placed.mutate(known=known.nullif(placed.day), until=until)
+    return placed.filter(placed.until.isnull() | (placed.until > known))
+
+
+def _day(instant: Any, clock: Any) -> Any:
+    return ((instant - clock) // DAY).cast("int64")
+
+
+def relations(placed: Any, columns: Collection[str], named: Any) -> dict[str, Any]:
+    """Return each relation over events placed on days.
+
+    `columns`: those of the contract that the source has; `named(rows)` is true where a declaration names the row's feature.
+    """
+    return {
+        "days": _added(placed, "days", columns),
+        "named": _added(placed.filter(named(placed)), "named", ()),
+        "users": _marked(placed, placed.user_id, "users"),
+        "features": _marked(placed, placed.feature, "features"),
+    }
+
+
+def _added(placed: Any, relation: str, columns: Collection[str]) -> Any:
+    sums = {"quantity": placed.quantity.sum().cast("int64")}
+    if relation == "days":
+        sums["value"] = placed["value"].sum().cast(DECIMAL_TYPE) if "value" in columns else ibis.null(DECIMAL_TYPE)
+        sums["users"] = placed.users.max() if "users" in columns else ibis.null("int64")
+        sums |= {"first_at": placed.occurred_at.min(), "last_at": placed.occurred_at.max()}
+    return placed.group_by(*KEYS[relation], "known", "until").aggregate(**sums)
+
+
+def _marked(placed: Any, item: Any, relation: str) -> Any:
+    rows = placed.mutate(item=item, first=placed.day - _modulo(placed.day))
+    rows = rows.filter(rows.item.notnull())
+    active = (ibis.literal(1, type="int64") << (rows.day - rows.first)).bit_or()
+    return rows.group_by(*KEYS[relation], "known", "until").aggregate(active=active)
+
+
+def _modulo(day: Any) -> Any:
+    """Which day of its block a day is; days before 1970 are negative."""
+    return ((day % BLOCK_DAYS) + BLOCK_DAYS) % BLOCK_DAYS
