@@ -154,10 +154,9 @@ class Builder:
 
     def _foreign(self, schemas: Mapping[str, Any]) -> tuple[str, ...]:
         """Currencies that have rates; ValueError where the prices are in two or more that have none."""
-        if not {"mrr", "currency"} <= set(schemas["subscriptions"].names):
-            return ()
-        used, rated = (self._currencies(name) if name in schemas else set() for name in ("subscriptions", "fx"))
-        Rates([name for name in sorted(used) if name not in rated], None)
+        rated = self._currencies("fx") if "fx" in schemas else set()
+        if {"mrr", "currency"} <= set(schemas["subscriptions"].names):
+            Rates([name for name in sorted(self._currencies("subscriptions")) if name not in rated], None)
         return tuple(sorted(rated))
 
     def _currencies(self, name: str) -> set[str]:

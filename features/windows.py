@@ -32,8 +32,8 @@ def by_age(found: Any, edges: Sequence[int], by: Sequence[str] = ()) -> Any:
     """Add up daily rows in the bands of age between `edges` (days before T, ascending, from 0): one row for each band.
 
     A window that begins and ends at edges holds a whole band or nothing of it. Columns: `age` of the band's latest event
-    (microseconds before T) and `quantity`; without `by` also `oldest`, the age of its earliest event, `value`, `users` (the most in
-    a day), `active`: its days with use as bits of the block of `BLOCK_DAYS` before T that it lies in, and `block`, its number.
+    (microseconds before T) and `quantity`; without `by` also `oldest`, the age of its earliest event, `value`, `users` (the most
+    in a day), `active`: its days with use as bits of the block of `BLOCK_DAYS` before T that it lies in, and `block`, its number.
     """
     found = found.mutate(ago=found["at"] - found.day - 1)
     band = ibis.cases(*((found.ago < edge, position) for position, edge in enumerate(edges[1:])))
