@@ -13,15 +13,14 @@ import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
-from features.catalogue import catalog, counts
-from features.contract import REQUIRED_TABLES, TABLES
-from features.plan import ASKED, FACTS, PREFIX, Shape, Step, plan, required
-from features.revenue import Rates
+from features import given
+from features.catalogue import catalog
+from features.peers import SEGMENT, SEGMENT_OF_ROW
+from features.plan import ASKED, FACTS, PREFIX, Shape, Step, plan
 from features.spine import Spine
-from features.visible import prepare
 
 #: Rows computed in one query, peers included: bounds memory, and is the step of the progress bar.
-CHUNK_ROWS = 30_000
+CHUNK_ROWS = 240_000
 #: NaT as the integer that NumPy keeps it as.
 _NO_INSTANT = int(np.iinfo(np.int64).min)
 FloatArray = npt.NDArray[np.float64]
@@ -75,6 +74,35 @@ def snapshot(
         return builder.snapshot(checked, progress=progress)
 
 
+def snapshot_of(found: pa.Table, product_features: Sequence[str] = ()) -> Snapshot:
+    """Cut rows of the plan's last step, `found`, into features, facts and peers; their order stays.
+
+    Features and peers' medians that are not among the columns are NaN.
+    """
+    declared = catalog(product_features)
+    as_of = pd.Series(_instants(found["as_of"]))
+    nothing = np.full(len(found), np.nan)
+    there = {name: _floats(found[name]) for name in found.column_names if pa.types.is_float64(found[name].type)}
+    values = {name: there.get(name, nothing) for name in declared}
+    peers = {name: there.get(f"peer_{name}", nothing) for name, feature in declared.items() if feature.versus is None}
+    fact = {name: found[f"fact_{name}"] for name in FACTS}
+    active, running, noticed = (column.to_numpy() for column in (found["active"], fact["rows_running"], fact["rows_noticed"]))
+    ids = found["account_id"].to_pandas()
+    facts = {
+        "account_id": ids,
+        "as_of": as_of,
+        "active": active,
+        "leaving": active & (running > 0) & (noticed == running),
+        "mrr": _floats(fact["mrr_running"]),
+        "seats": _floats(fact["seats_running"]),
+        "renewal_at": _instants(fact["renewal_at"]),
+        "notice_by": _instants(fact["notice_by"]),
+        "product": found["product"].to_pandas(),
+        "plan": found["plan"].to_pandas(),
+    }
+    return Snapshot(pd.DataFrame({"account_id": ids, "as_of": as_of, **values}), pd.DataFrame(facts), pd.DataFrame(peers))
+
+
 class Builder:
     """Features of one company's tables, on DuckDB; what does not depend on the rows that are asked for is computed once.
 
@@ -83,15 +111,14 @@ class Builder:
     """
 
     def __init__(self, tables: Mapping[str, Any], product_features: Sequence[str] = ()) -> None:
-        required(tables, REQUIRED_TABLES)
         self._backend = _backend(tables.values())
         self._prefix = f"{PREFIX}{next(_numbers)}_"
         self._made: dict[str, str] = {}
         self._given: list[Any] = []
-        self._declared = catalog(product_features)
+        self._product_features = tuple(product_features)
         self._peers_at: set[int] = set()
         try:
-            self._steps = self._prepare(tables, tuple(product_features))
+            self._steps = self._prepare(tables, self._product_features)
         except BaseException:
             self.close()
             raise
@@ -122,19 +149,12 @@ class Builder:
 
     def _prepare(self, tables: Mapping[str, Any], product_features: tuple[str, ...]) -> tuple[tuple[Step, str], ...]:
         """Name the tables on the connection, make what depends on them alone, and return the steps that rows need."""
-        read = {each.source for each in counts(product_features)} | {"fx"}
-        schemas = {}
-        for name, given in tables.items():
-            table = given if isinstance(given, ibis.Table) else ibis.memtable(given)
-            missing = [column for column in TABLES[name].required if column not in table.columns]
-            if missing:
-                raise ValueError(f"table {name!r} lacks the required column {missing[0]!r}: map it in kunto.toml")
-            # Rows that do not say when they happened nor when they were recorded cannot be placed before T.
-            if name in read and {TABLES[name].event, "recorded_at"} & set(table.columns):
-                schemas[name] = table.schema()
-                prepare(name, table)  # refuses what cannot be read, before anything is made
-                self._name_source(name, table)
-        foreign = self._foreign(schemas)
+        known = {name: table if isinstance(table, ibis.Table) else ibis.memtable(table) for name, table in tables.items()}
+        sources = given.read(known, product_features)
+        for name, table in sources.items():
+            self._name_source(name, table)
+        schemas = {name: table.schema() for name, table in sources.items()}
+        foreign = given.foreign(schemas, self._currencies)
         steps = _compiled(Shape(tuple(schemas.items()), foreign, product_features))
         for step, sql in steps:
             if step.kind != "rows":
@@ -151,13 +171,6 @@ class Builder:
         self._backend.create_view(view, table, overwrite=True)
         self._made[view] = "view"
         self._given.append(table)
-
-    def _foreign(self, schemas: Mapping[str, Any]) -> tuple[str, ...]:
-        """Currencies that have rates; ValueError where the prices are in two or more that have none."""
-        rated = self._currencies("fx") if "fx" in schemas else set()
-        if {"mrr", "currency"} <= set(schemas["subscriptions"].names):
-            Rates([name for name in sorted(self._currencies("subscriptions")) if name not in rated], None)
-        return tuple(sorted(rated))
 
     def _currencies(self, name: str) -> set[str]:
         rows = self._run(f'select distinct currency from "{self._prefix}source_{name}" where currency is not null').fetchall()
@@ -185,49 +198,35 @@ class Builder:
         self._register("asked", pa.Table.from_pandas(asked, preserve_index=False))
         midnights = sorted(set(chunk["midnight"]) - self._peers_at)
         self._register("midnights", pa.table({"midnight": pa.array(midnights, pa.int64())}))
-        for step, sql in self._steps:
+        for step, sql in self._steps[:-1]:  # the last one only adds medians, which few rows share
             self._make(step, sql)
             if step.name == "standing":
                 self._require_rates()
             if step.name == "segments":
                 self._run(f'insert into "{self._prefix}segments_known" from "{self._prefix}segments"')
                 self._peers_at.update(midnights)
-        found = self._run(f'from "{self._prefix}found" order by asked_id').to_arrow_table()
-        return self._snapshot_of(found.take(pa.array(key)))
+        found = self._run(f'from "{self._prefix}features" order by asked_id').to_arrow_table()
+        if len(found) < len(chunk):
+            found = found.take(pa.array(key))
+        return snapshot_of(self._with_medians(found), self._product_features)
+
+    def _with_medians(self, found: pa.Table) -> pa.Table:
+        """Add `peer_<feature>`: the medians of each row's segment."""
+        segments = self._run(f'from "{self._prefix}segments_known"').to_arrow_table()
+        keys = pd.MultiIndex.from_frame(segments.select(SEGMENT).to_pandas())
+        own = pd.MultiIndex.from_frame(found.select(["midnight", *SEGMENT_OF_ROW]).to_pandas())
+        at = keys.get_indexer(own)
+        at = pa.array(at, mask=at < 0)
+        for name in segments.column_names:
+            if name not in SEGMENT:
+                found = found.append_column(f"peer_{name}", segments[name].take(at))
+        return found
 
     def _require_rates(self) -> None:
-        query = (
-            f'select account_id, as_of from "{self._prefix}standing" join "{self._prefix}candidates" using (spine_id) '
-            "where unrated order by as_of, account_id limit 1"
-        )
-        first = self._run(query).fetchone()
+        names = {name: f'"{self._prefix}{name}"' for name in ("standing", "candidates")}
+        first = self._run(given.UNRATED.format(**names)).fetchone()
         if first is not None:
-            raise ValueError(
-                f"fx has no rate for the currency of account {first[0]} before {pd.Timestamp(first[1], unit='us')}: "
-                "give fx rates from the first subscription on"
-            )
-
-    def _snapshot_of(self, found: pa.Table) -> Snapshot:
-        """Cut the found rows into features, facts and peers."""
-        as_of = pd.Series(_instants(found["as_of"]))
-        values = {name: _floats(found[name]) for name in self._declared}
-        peers = {name: _floats(found[f"peer_{name}"]) for name, feature in self._declared.items() if feature.versus is None}
-        fact = {name: found[f"fact_{name}"] for name in FACTS}
-        active, running, noticed = (column.to_numpy() for column in (found["active"], fact["rows_running"], fact["rows_noticed"]))
-        ids = found["account_id"].to_pandas()
-        facts = {
-            "account_id": ids,
-            "as_of": as_of,
-            "active": active,
-            "leaving": active & (running > 0) & (noticed == running),
-            "mrr": _floats(fact["mrr_running"]),
-            "seats": _floats(fact["seats_running"]),
-            "renewal_at": _instants(fact["renewal_at"]),
-            "notice_by": _instants(fact["notice_by"]),
-            "product": found["product"].to_pandas(),
-            "plan": found["plan"].to_pandas(),
-        }
-        return Snapshot(pd.DataFrame({"account_id": ids, "as_of": as_of, **values}), pd.DataFrame(facts), pd.DataFrame(peers))
+            given.refuse_unrated(*first)
 
 
 @lru_cache(maxsize=64)

@@ -9,6 +9,8 @@ import ibis
 SMALLEST_SEGMENT = 20
 #: What tells segments apart: the midnight, then as much as the level says, with empty text for what it leaves out.
 SEGMENT = ("midnight", "level", "product", "plan")
+#: The same as columns of a row, beside its midnight.
+SEGMENT_OF_ROW = ("segment_level", "segment_product", "segment_plan")
 _LEVELS = (("product", "plan"), ("product",), ())
 
 

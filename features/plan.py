@@ -12,7 +12,7 @@ from typing import Any, Literal
 import ibis
 
 from features import peers, rollup, windows
-from features.catalogue import DAY, Count, catalog, counts, derived, reach_days
+from features.catalogue import DAY, Count, catalog, counts, derived, reach_days, read_counts
 from features.catalogue.usage import BLOCK_DAYS, EDGES, FEATURES_IN, USERS_IN, named
 from features.contract import DECIMAL_TYPE, TABLES
 from features.visible import prepare, visible, with_reported
@@ -77,7 +77,10 @@ class _Plan:
         self.shape, self.columns = shape, shape.columns
         self.sources = {name: ibis.table(schema, name=f"{PREFIX}source_{name}") for name, schema in shape.schemas}
         self.declared = catalog(shape.product_features)
-        self.own = [name for name, feature in self.declared.items() if feature.versus is None]
+        of_source = {count.name: count.source for count in counts(shape.product_features)}
+        reads = read_counts(shape.product_features)
+        self.known = [name for name in self.declared if all(of_source[count] in self.sources for count in reads[name])]
+        self.own = [name for name in self.known if self.declared[name].versus is None]
         self._named: dict[str, Any] = {}
 
     def steps(self) -> Iterator[Step]:
@@ -97,10 +100,11 @@ class _Plan:
         if "usage" in self.sources:
             yield from self._rolled_up("used_then", "rows", self._at_other_clocks())
         yield from self._counts()
-        yield self._keep("frame", "rows", self._frame())
-        yield self._keep("values", "rows", self._values())
+        yield self._keep("values", "rows", self._values(self._frame()))
         yield self._keep("segments", "rows", self._segments(midnights))
-        yield self._keep("found", "rows", self._found())
+        segments = self._named["segments_known"] = ibis.table(self._named["segments"].schema(), name=f"{PREFIX}segments_known")
+        yield self._keep("features", "rows", self._features(segments))
+        yield self._keep("found", "rows", self._found(segments))
 
     def _keep(self, name: str, kind: Kind, expr: Any) -> Step:
         self._named[name] = ibis.table(expr.schema(), name=f"{PREFIX}{name}")
@@ -200,9 +204,8 @@ class _Plan:
                 counted[count.name] = frame[count.name].fill_null(ibis.literal(count.empty).cast(frame[count.name].type()))
         return frame.mutate(**counted)
 
-    def _values(self) -> Any:
-        """The features that need no peers, beside the facts."""
-        frame = self._named["frame"]
+    def _values(self, frame: Any) -> Any:
+        """The features that need no peers, beside the facts; those of tables that are not connected are left out."""
         own = {name: self.declared[name].expr(frame).cast("float64") for name in self.own}
         facts = {f"fact_{name}": frame[name] for name in FACTS}
         return frame.select(*ASKED, "active", "product", "plan", **facts, **own)
@@ -213,29 +216,32 @@ class _Plan:
         population = values.join(wanted, [values.as_of == wanted.wanted]).drop("wanted")
         return peers.segment_medians(population.filter(population.active), self.own)
 
-    def _found(self) -> Any:
-        """Each asked row: facts, features, and `peer_<feature>`, the peers' medians."""
+    def _features(self, segments: Any) -> Any:
+        """Each asked row: facts, all features, and which segment its peers are."""
         values = self._named["values"]
-        known = ibis.table(self._named["segments"].schema(), name=f"{PREFIX}segments_known")
-        rows = peers.with_segment(values.filter(values.asked_id.notnull()), known)
-        medians = known.rename(peer_midnight="midnight", peer_level="level", peer_product="product", peer_plan="plan")
-        medians = medians.rename({f"peer_{name}": name for name in self.own})
-        conditions = [
-            rows.midnight == medians.peer_midnight,
-            rows.segment_level == medians.peer_level,
-            rows.segment_product == medians.peer_product,
-            rows.segment_plan == medians.peer_plan,
-        ]
-        joined = rows.left_join(medians, conditions)
-        versus = {
-            name: peers.relative_difference(joined[feature.versus], joined[f"peer_{feature.versus}"])
-            for name, feature in self.declared.items()
-            if feature.versus is not None
-        }
+        rows = peers.with_segment(values.filter(values.asked_id.notnull()), segments)
+        compared = {name: own for name in self.known if (own := self.declared[name].versus) is not None}
+        joined = rows.left_join(*_of_segment(rows, segments, list(compared.values())))
+        versus = {name: peers.relative_difference(joined[own], joined[f"peer_{own}"]) for name, own in compared.items()}
         facts = [f"fact_{name}" for name in FACTS]
-        all_medians = [f"peer_{name}" for name in self.own]
-        found = joined.mutate(**versus)
-        return found.select("asked_id", "account_id", "as_of", "active", "product", "plan", *facts, *self.declared, *all_medians)
+        return joined.mutate(**versus).select(*ASKED, "active", "product", "plan", *facts, *self.known, *peers.SEGMENT_OF_ROW)
+
+    def _found(self, segments: Any) -> Any:
+        """The same with every feature, and `peer_<feature>`, the peers' medians: null where the sources lack them."""
+        rows = self._named["features"]
+        joined = rows.left_join(*_of_segment(rows, segments, self.own))
+        own = [name for name, feature in self.declared.items() if feature.versus is None]
+        names = [*ASKED, "active", "product", "plan", *map("fact_{}".format, FACTS), *self.declared, *map("peer_{}".format, own)]
+        return joined.select(**{name: joined[name] if name in joined.columns else ibis.null("float64") for name in names})
+
+
+def _of_segment(rows: Any, segments: Any, names: Sequence[str]) -> tuple[Any, list[Any]]:
+    """The medians of `names`, as `peer_<name>`, and the conditions that join each row with its segment."""
+    keys = dict(zip(peers.SEGMENT, ("midnight", *peers.SEGMENT_OF_ROW), strict=True))
+    medians = segments.select(
+        **{f"of_{name}": segments[name] for name in keys}, **{f"peer_{name}": segments[name] for name in names}
+    )
+    return medians, [rows[own] == medians[f"of_{name}"] for name, own in keys.items()]
 
 
 def required(tables: Mapping[str, Any], names: Sequence[str]) -> None:

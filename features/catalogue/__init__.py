@@ -5,10 +5,24 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+import ibis
+
 from features.catalogue import money, relations, subscriptions, support, usage, voice, work
 from features.catalogue.declare import DAY, DRIVERS, Count, Driver, Feature
 
-__all__ = ["DAY", "DRIVERS", "Count", "Driver", "Feature", "as_markdown", "catalog", "counts", "derived", "reach_days"]
+__all__ = [
+    "DAY",
+    "DRIVERS",
+    "Count",
+    "Driver",
+    "Feature",
+    "as_markdown",
+    "catalog",
+    "counts",
+    "derived",
+    "reach_days",
+    "read_counts",
+]
 
 _MODULES = (subscriptions, usage, support, voice, relations, money, work)
 #: How far back the rows of a source are read, in days; absent: to the beginning.
@@ -51,6 +65,20 @@ def _catalog(product_features: tuple[str, ...]) -> dict[str, Feature]:
 def counts(product_features: Sequence[str] = ()) -> list[Count]:
     """Every exact count that the features derive from."""
     return [count for module in _MODULES for count in module.COUNTS] + usage.of_product_features(product_features)[0]
+
+
+@lru_cache(maxsize=32)
+def read_counts(product_features: tuple[str, ...] = ()) -> dict[str, frozenset[str]]:
+    """The names of the counts that each feature's expression reads; a feature against peers reads what its own one does.
+
+    >>> sorted(read_counts()["seat_use_30d_vs_peers"])
+    ['seats_running', 'users_distinct_30d', 'users_peak_30d']
+    """
+    frame = ibis.table({"as_of": "int64"} | {count.name: "int64" for count in counts(product_features)})
+    return {
+        name: frozenset(field.name for field in feature.expr(frame).op().find(ibis.expr.operations.Field)) - {"as_of"}
+        for name, feature in _catalog(product_features).items()
+    }
 
 
 def reach_days(source: str) -> int | None:
