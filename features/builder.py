@@ -14,9 +14,13 @@ import pandas as pd
 import pyarrow as pa
 
 from features import given
-from features.catalogue import catalog
+from features.catalogue import DAY, catalog
+from features.catalogue.usage import REACH_DAYS
 from features.peers import SEGMENT, SEGMENT_OF_ROW
 from features.plan import ASKED, FACTS, PREFIX, Shape, Step, plan
+from features.rollup import KEYS
+from features.rollup_state import Rolled
+from features.sources import literal
 from features.spine import Spine
 
 #: Rows computed in one query, peers included: bounds memory, and is the step of the progress bar.
@@ -111,7 +115,7 @@ class Builder:
     """
 
     def __init__(self, tables: Mapping[str, Any], product_features: Sequence[str] = ()) -> None:
-        self._backend = _backend(tables.values())
+        self._backend = _backend(table.recurring if isinstance(table, Rolled) else table for table in tables.values())
         self._prefix = f"{PREFIX}{next(_numbers)}_"
         self._made: dict[str, str] = {}
         self._given: list[Any] = []
@@ -149,16 +153,21 @@ class Builder:
 
     def _prepare(self, tables: Mapping[str, Any], product_features: tuple[str, ...]) -> tuple[tuple[Step, str], ...]:
         """Name the tables on the connection, make what depends on them alone, and return the steps that rows need."""
-        known = {name: table if isinstance(table, ibis.Table) else ibis.memtable(table) for name, table in tables.items()}
+        self._rolled = next((table for table in tables.values() if isinstance(table, Rolled)), None)
+        given_tables = {name: table.recurring if isinstance(table, Rolled) else table for name, table in tables.items()}
+        known = {name: table if isinstance(table, ibis.Table) else ibis.memtable(table) for name, table in given_tables.items()}
         sources = given.read(known, product_features)
         for name, table in sources.items():
             self._name_source(name, table)
         schemas = {name: table.schema() for name, table in sources.items()}
         foreign = given.foreign(schemas, self._currencies)
-        steps = _compiled(Shape(tuple(schemas.items()), foreign, product_features))
+        steps = _compiled(Shape(tuple(schemas.items()), foreign, product_features, self._rolled is not None))
         for step, sql in steps:
             if step.kind != "rows":
                 self._make(step, sql)
+        self._relation_schemas = {
+            name: step.expr.schema().names for name in KEYS for step, _ in steps if step.name == f"used_{name}"
+        }
         self._accounts = int(self._run(f'select count(*) from "{self._prefix}accounts"').fetchone()[0])
         segments = next(step for step, _ in steps if step.name == "segments")
         self._register("segments_none", segments.expr.schema().to_pyarrow().empty_table())
@@ -198,6 +207,8 @@ class Builder:
         self._register("asked", pa.Table.from_pandas(asked, preserve_index=False))
         midnights = sorted(set(chunk["midnight"]) - self._peers_at)
         self._register("midnights", pa.table({"midnight": pa.array(midnights, pa.int64())}))
+        if self._rolled is not None:
+            self._name_rolled_up(self._rolled, chunk)
         for step, sql in self._steps[:-1]:  # the last one only adds medians, which few rows share
             self._make(step, sql)
             if step.name == "standing":
@@ -209,6 +220,21 @@ class Builder:
         if len(found) < len(chunk):
             found = found.take(pa.array(key))
         return snapshot_of(self._with_medians(found), self._product_features)
+
+    def _name_rolled_up(self, rolled: Rolled, chunk: pd.DataFrame) -> None:
+        """Name the kept rollups that the chunk's midnights read."""
+        other = chunk[chunk["as_of"] != chunk["midnight"]]
+        if len(other):
+            instant = pd.Timestamp(int(other["as_of"].iloc[0]), unit="us")
+            raise ValueError(f"as_of is {instant}: kept rollups answer midnights (UTC) alone; give the table of events itself")
+        first, last = (int(day) // DAY for day in (chunk["midnight"].min(), chunk["midnight"].max()))
+        for relation, schema in self._relation_schemas.items():
+            files = rolled.files(relation, first - REACH_DAYS, last)
+            rows = f"read_parquet([{', '.join(map(literal, files))}])" if files else f'"{self._prefix}used_{relation}"'
+            query = f"select {', '.join(schema)} from {rows}" + ("" if files else " limit 0")
+            name = f"{self._prefix}stored_{relation}"
+            self._run(f'create or replace temp view "{name}" as {query}')
+            self._made[name] = "view"
 
     def _with_medians(self, found: pa.Table) -> pa.Table:
         """Add `peer_<feature>`: the medians of each row's segment."""

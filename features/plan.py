@@ -45,11 +45,15 @@ class Step:
 
 @dataclass(frozen=True)
 class Shape:
-    """All that a plan depends on: the tables' schemas, currencies that have rates, and the product's own features."""
+    """All that a plan depends on: the tables' schemas, currencies that have rates, and the product's own features.
+
+    `rolled`: most of the use is given as rollups, `stored_<relation>`, and the table `usage` holds the rest.
+    """
 
     schemas: tuple[tuple[str, Any], ...]
     foreign: tuple[str, ...]
     product_features: tuple[str, ...]
+    rolled: bool = False
 
     @property
     def columns(self) -> dict[str, set[str]]:
@@ -179,7 +183,10 @@ class _Plan:
 
     def _used(self, relation: str, rows: Any) -> Any:
         """Rolled-up use as the rows read it."""
-        rolled = ibis.union(*(self._named[f"{name}_{relation}"] for name in ("used", "used_then")))
+        parts = [self._named[f"{name}_{relation}"] for name in ("used", "used_then")]
+        if self.shape.rolled:
+            parts.append(ibis.table(parts[0].schema(), name=f"{PREFIX}stored_{relation}"))
+        rolled = ibis.union(*parts)
         rows = rows.select("spine_id", "account_id", "as_of", "clock", "day")
         if relation in ("days", "named"):
             edges = EDGES if relation == "days" else _NAMED_EDGES

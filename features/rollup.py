@@ -78,6 +78,20 @@ def _marked(placed: Any, item: Any, relation: str) -> Any:
     return rows.group_by(*KEYS[relation], "known", "until").aggregate(active=active)
 
 
+def merged(relation: str, rows: Any) -> Any:
+    """Add rows of a relation up where their keys are the same."""
+    sums = {
+        "quantity": lambda column: column.sum().cast("int64"),
+        "value": lambda column: column.sum().cast(DECIMAL_TYPE),
+        "users": lambda column: column.max(),
+        "first_at": lambda column: column.min(),
+        "last_at": lambda column: column.max(),
+        "active": lambda column: column.bit_or(),
+    }
+    keys = [*KEYS[relation], "known", "until"]
+    return rows.group_by(keys).aggregate(**{name: sums[name](rows[name]) for name in rows.columns if name not in keys})
+
+
 def _modulo(day: Any) -> Any:
     """Which day of its block a day is; days before 1970 are negative."""
     return ((day % BLOCK_DAYS) + BLOCK_DAYS) % BLOCK_DAYS

@@ -22,12 +22,13 @@ def micros(time: Any) -> Any:
     return time.cast("timestamp(6)").delta(_EPOCH, unit="microsecond")
 
 
-def prepare(name: str, table: Any) -> Any:
+def prepare(name: str, table: Any, *, versions: bool = True) -> Any:
     """Bring a source table into the form that `visible` reads: contract types, times in microseconds, versions dated.
 
     Columns of the contract that the table lacks become typed nulls. `known_at` is when the row could first be read: the later of
     its event and its record. `superseded_at` is when a later version of the same key was recorded (null: never): the version in
-    force at T is the one with recorded_at < T ≤ superseded_at, found without looking at any T.
+    force at T is the one with recorded_at < T ≤ superseded_at, found without looking at any T. `versions`: false where each key
+    is known to be there once.
     """
     contract = TABLES[name]
     prepared = table.select(**{column.name: _column(name, table, column) for column in contract.columns})
@@ -35,7 +36,7 @@ def prepare(name: str, table: Any) -> Any:
     # A row that does not say when it happened (a contact's valid_from may be missing) is known from its record on.
     event = prepared[contract.event].fill_null(recorded)
     prepared = prepared.mutate(recorded_at=recorded, known_at=ibis.greatest(event, recorded))
-    return prepared.mutate(superseded_at=_superseded_at(name, prepared, versioned="recorded_at" in table.columns))
+    return prepared.mutate(superseded_at=_superseded_at(name, prepared, versioned=versions and "recorded_at" in table.columns))
 
 
 def _column(name: str, table: Any, column: Column) -> Any:

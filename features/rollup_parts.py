@@ -1,0 +1,102 @@
+"""The files of kept rollups: each relation of each month, written aside and added up again when they have become many."""
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+
+from features import rollup
+from features.catalogue.usage import named
+from features.contract import IBIS_TYPES, TABLES
+from features.rollup_state import RELATIONS, Parts
+from features.sources import literal
+
+#: A month with more files of a relation than this is written anew as one.
+_MOST_FILES = 12
+#: Rows in one group of a Parquet file: what is read to find one account.
+_GROUP_ROWS = 16_384
+_DAYS = ("known_at", "superseded_at", "clock", "day", "known", "until")
+
+
+@dataclass
+class PartWriter:
+    """Writes files of one update into a folder; `parts` is what the months hold so far.
+
+    The connection has a table or view `placed`, the events that a file is made of, on their days.
+    """
+
+    folder: Path
+    connection: duckdb.DuckDBPyConnection
+    number: int
+    product_features: tuple[str, ...]
+    parts: dict[str, Parts]
+    _written: int = field(default=0)
+
+    def add(self, month: str) -> None:
+        """Roll the `placed` events up into a further file of each relation."""
+        for relation, query in relations(self.product_features).items():
+            self._write(month, relation, query, self.parts.get(month, {}).get(relation, ()))
+
+    def rewrite(self, month: str, keep: str) -> None:
+        """Write a month as one file for each relation: its rows for which `keep` is true, and the `placed` events."""
+        made = relations(self.product_features)
+        for relation, files in list(self.parts.get(month, {}).items()):
+            self._write(month, relation, f"{self._kept(relation, files, keep)} union all by name {made[relation]}", ())
+
+    def compact(self) -> None:
+        """Write anew what has become many files."""
+        for month, there in list(self.parts.items()):
+            for relation, files in there.items():
+                if len(files) > _MOST_FILES:
+                    self._write(month, relation, self._kept(relation, files, "true"), ())
+
+    def counted_ids(self) -> str:
+        """SQL of the hashes of all ids that the months hold: id, month."""
+        queries = ["select 0::ubigint as id, '' as month limit 0"]
+        for month, there in self.parts.items():
+            queries.append(f"select id, {literal(month)} as month from {self._read(there['ids'])}")
+        return " union all ".join(f"({query})" for query in queries)
+
+    def copy(self, query: str, stem: str) -> str:
+        """Write the rows of a query to a new file; return its name."""
+        self._written += 1
+        name = f"{stem}-{self.number:06d}-{self._written:04d}.parquet"
+        (self.folder / name).parent.mkdir(exist_ok=True)
+        to = literal(str(self.folder / name))
+        self.connection.execute(f"copy ({query}) to {to} (format parquet, compression zstd, row_group_size {_GROUP_ROWS})")
+        return name
+
+    def _write(self, month: str, relation: str, query: str, beside: tuple[str, ...]) -> None:
+        order = ", ".join(("account_id", "id") if relation == "ids" else rollup.KEYS[relation])
+        name = self.copy(f"from ({query}) order by {order}", f"{month}/{relation}")
+        self.parts[month] = {**self.parts.get(month, {}), relation: (*beside, name)}
+
+    def _kept(self, relation: str, files: tuple[str, ...], keep: str) -> str:
+        rows = f"select * from {self._read(files)} where {keep}"
+        if relation == "ids":
+            return rows
+        schema = _expressions(())[relation].schema()
+        merged = ibis.duckdb.compile(rollup.merged(relation, ibis.table(schema, name="kept")))
+        return f"(with kept as ({rows}) {merged})"
+
+    def _read(self, files: tuple[str, ...]) -> str:
+        return f"read_parquet([{', '.join(literal(str(self.folder / name)) for name in files)}])"
+
+
+@lru_cache(maxsize=8)
+def relations(product_features: tuple[str, ...]) -> dict[str, str]:
+    """SQL of each relation of a partition over `placed`."""
+    found = {name: str(ibis.duckdb.compile(expr)) for name, expr in _expressions(product_features).items()}
+    found["ids"] = "select account_id, hash(event_id) as id from placed where event_id is not null"
+    return {name: found[name] for name in RELATIONS}
+
+
+@lru_cache(maxsize=8)
+def _expressions(product_features: tuple[str, ...]) -> dict[str, Any]:
+    columns = TABLES["usage"].columns
+    schema = {column.name: "int64" if column.kind == "time" else IBIS_TYPES[column.kind] for column in columns}
+    placed = ibis.table(schema | dict.fromkeys(_DAYS, "int64"), name="placed")
+    return rollup.relations(placed, TABLES["usage"].names, named(product_features))

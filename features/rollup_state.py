@@ -1,0 +1,161 @@
+"""Rollups kept in a folder: partitioned by month, brought up to date with the files that are new, and never half written.
+
+Every file of a partition is written once and never changed. What the folder holds is what `state.json` lists: an update writes
+its files beside the others, then puts a new `state.json` in the place of the old one, so that a crash at any moment leaves the
+last good state. Files that no state lists are swept away by the next update.
+
+Rows of one partition need not be unique: they are added up again when they are read (features/windows.py), so new rows, late
+ones among them, only add a small file to the month that they belong to. Events that recur (versions of one another, or the same
+id with other content) are in no partition: their rows are kept as they came, and which of them holds is decided at T.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from features.contract import TABLES
+from features.rollup import KEYS
+from features.sources import SourceError
+
+#: Relations of a partition: the rolled-up ones, and the hashes of the ids of the events in it.
+RELATIONS = (*KEYS, "ids")
+_FORMAT = 1
+#: The files of one month, by relation.
+Parts = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class CountedFile:
+    """A source file whose rows are counted: how it was recognised, and which months it has rows of."""
+
+    size: int
+    modified: int
+    digest: str
+    rows: int
+    columns: tuple[str, ...]
+    months: tuple[str, ...]
+    same_as: str | None = None
+
+
+@dataclass(frozen=True)
+class State:
+    """What the folder holds: `parts` by month and relation, names of files; `number` of the update that made it.
+
+    `declared` is a digest of all that a partition depends on beside the rows: what it was declared as, and the mapping.
+    """
+
+    declared: str
+    number: int = 0
+    files: Mapping[str, CountedFile] = field(default_factory=dict)
+    parts: Mapping[str, Parts] = field(default_factory=dict)
+    recurring: str | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of what is counted and how: equal fingerprints, equal rollups."""
+        counted = sorted((file.digest, file.rows) for file in self.files.values() if file.same_as is None)
+        return hashlib.sha256(json.dumps([self.declared, counted]).encode()).hexdigest()[:16]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the contract that any of the files has."""
+        there = {name for file in self.files.values() for name in file.columns}
+        return tuple(name for name in TABLES["usage"].names if name in there)
+
+    def listed(self) -> set[str]:
+        """The names of all files of this state, relative to the folder."""
+        parts = {name for relations in self.parts.values() for names in relations.values() for name in names}
+        return parts | ({self.recurring} if self.recurring else set())
+
+    def as_json(self) -> str:
+        """The state as text; `read_state` reads it."""
+        files = {name: vars(file) for name, file in sorted(self.files.items())}
+        parts = {month: dict(relations) for month, relations in sorted(self.parts.items())}
+        return json.dumps(vars(self) | {"format": _FORMAT, "files": files, "parts": parts}, indent=1)
+
+
+def read_state(folder: Path, declared: str) -> State:
+    """Return the state that a folder holds; an empty one where there is none, or where something else was declared then."""
+    path = folder / "state.json"
+    if not path.exists():
+        return State(declared)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if found.pop("format") != _FORMAT or found["declared"] != declared:
+            return State(declared)
+        files = {name: CountedFile(**_tuples(file)) for name, file in found["files"].items()}
+        parts = {month: {name: tuple(names) for name, names in relations.items()} for month, relations in found["parts"].items()}
+        return State(**(_tuples(found) | {"files": files, "parts": parts}))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SourceError("rollup_state", f"{path} cannot be read: {error}; delete {folder}, and all is rolled up anew") from None
+
+
+def _tuples(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Put the state in the place of the last one, at once and for good; then sweep away what it does not list."""
+    aside = folder / "state.json.new"
+    with aside.open("w", encoding="utf-8") as file:
+        file.write(state.as_json())
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(folder / "state.json")
+    sweep(folder, state)
+
+
+def sweep(folder: Path, state: State) -> None:
+    """Delete files of partitions that the state does not list: what a crash, or a later update, left behind."""
+    listed = state.listed()
+    for path in [*folder.glob("*/*.parquet"), *folder.glob("*.parquet")]:
+        if path.relative_to(folder).as_posix() not in listed:
+            path.unlink()
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """Rolled-up use to build features from, in the place of the table `usage`, for midnights (`features.builder.Builder`).
+
+    `product_features` are those whose sums are kept by name; `recurring`: the rows of events that are in no partition, as an Ibis
+    table with the contract's columns.
+    """
+
+    folder: Path
+    state: State
+    product_features: tuple[str, ...]
+    recurring: Any
+
+    def files(self, relation: str, first: int, last: int) -> list[str]:
+        """The files of a relation with days in [first, last), days since 1970.
+
+        Raises SourceError where one is gone.
+        """
+        found = []
+        for month, relations in sorted(self.state.parts.items()):
+            start, end = month_days(month)
+            if start < last and end > first:
+                found += [self.folder / name for name in relations.get(relation, ())]
+        for path in found:
+            if not path.exists():
+                raise SourceError("rollup_partition", f"{path} is gone; delete {self.folder}, and all is rolled up anew")
+        return [str(path) for path in found]
+
+
+def month_days(month: str) -> tuple[int, int]:
+    """The first day of a month and the first of the next, in days since 1970.
+
+    >>> month_days("1970-02")
+    (31, 59)
+    """
+    year, number = map(int, month.split("-"))
+    return _day(year, number), _day(year + number // 12, number % 12 + 1)
+
+
+def _day(year: int, month: int) -> int:
+    return date(year, month, 1).toordinal() - date(1970, 1, 1).toordinal()

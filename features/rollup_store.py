@@ -1,0 +1,313 @@
+"""Bringing kept rollups up to date: rows of files that are new are counted, once, in the months that they belong to."""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import ibis
+
+from features import rollup
+from features.contract import IBIS_TYPES, TABLES
+from features.rollup_parts import PartWriter, relations
+from features.rollup_state import CountedFile, Rolled, State, month_days, read_state, sweep, write_state
+from features.sources import SourceError, literal
+from features.visible import prepare
+
+#: The rows of a file, on a DuckDB connection: SQL to select the contract's columns from, in parts that fit into memory.
+Reader = Callable[[duckdb.DuckDBPyConnection, Path], Iterable[str]]
+_CONTRACT = TABLES["usage"]
+_COLUMNS = ", ".join(_CONTRACT.names)
+_SQL = {"time": "bigint", "integer": "bigint", "text": "varchar", "boolean": "boolean", "decimal": IBIS_TYPES["decimal"]}
+_MONTH = "strftime(make_timestamp(occurred_at), '%Y-%m')"
+
+
+@dataclass(frozen=True)
+class Updated:
+    """What an update did: rows counted, rows that were there already, files with a content counted before, months written."""
+
+    rows: int
+    absorbed: int
+    delivered_twice: tuple[str, ...]
+    months: tuple[str, ...]
+
+
+def parquet_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[str]:  # noqa: ARG001
+    """Read a Parquet file whose columns have the contract's names."""
+    yield f"read_parquet({literal(str(path))})"
+
+
+class RollupStore:
+    """The rollups of the table `usage` in a folder.
+
+    `mapping`: a text that says how the reader turns source rows into the contract's; another text, another declaration of a
+    relation or another version of DuckDB (whose hashes tell ids apart), and all is rolled up anew. `product_features`: those
+    whose sums are kept by name, beside the ones that the catalogue names.
+    """
+
+    def __init__(
+        self, folder: Path, read: Reader = parquet_rows, *, mapping: str = "", product_features: Iterable[str] = ()
+    ) -> None:
+        self.folder, self._read = folder, read
+        self._named = tuple(sorted(product_features))
+        declared = json.dumps([mapping, duckdb.__version__, relations(self._named)])
+        self._declared = hashlib.sha256(declared.encode()).hexdigest()[:16]
+
+    def rolled(self, backend: Any) -> Rolled:
+        """What the folder holds, for a builder on this DuckDB backend of Ibis; SourceError where it holds nothing."""
+        state = read_state(self.folder, self._declared)
+        if not state.files:
+            raise SourceError("rollup_state", f"{self.folder} holds no rollups of what is declared now: update them first")
+        times = {column.name for column in _CONTRACT.columns if column.kind == "time"}
+        columns = dict.fromkeys([*state.columns, "recorded_at"])
+        cells = [f"make_timestamp({name}) as {name}" if name in times else name for name in columns]
+        rows = literal(str(self.folder / state.recurring)) if state.recurring else f"({_nothing()})"
+        return Rolled(self.folder, state, self._named, backend.sql(f"select {', '.join(cells)} from {rows}", dialect="duckdb"))
+
+    def update(self, files: Mapping[str, Path], *, progress: Callable[[int, int], None] = lambda done, total: None) -> Updated:
+        """Count the rows of files that are new or have changed; `files`: all of the source's, by name.
+
+        A file of a content that is counted already, and rows that are, change nothing. A file that has changed takes the place of
+        what it was. Raises SourceError where a file cannot be read or lacks a required column, or where one that is counted is
+        not given any more; then all stays as it was.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._alone():
+            state = read_state(self.folder, self._declared)
+            sweep(self.folder, state)
+            update = _Update(self.folder, self._read, self._named, state, files)
+            try:
+                found = update.run(progress)
+            finally:
+                update.connection.close()
+            if update.state() != state:
+                write_state(self.folder, replace(update.state(), number=state.number + 1))
+            return found
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One update at a time; another one waits."""
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+class _Update:
+    """One update: its files are written, the state that lists them is not."""
+
+    def __init__(
+        self, folder: Path, read: Reader, product_features: tuple[str, ...], before: State, files: Mapping[str, Path]
+    ) -> None:
+        self.read, self.before, self.files = read, before, files
+        self.counted = dict(before.files)
+        self.backend = ibis.duckdb.connect()
+        self.connection = self.backend.con
+        self.parts = PartWriter(folder, self.connection, before.number + 1, product_features, dict(before.parts))
+        self.recurring = before.recurring
+        self.rows = self.absorbed = 0
+        kept = literal(str(folder / before.recurring)) if before.recurring else f"({_nothing()})"
+        self._run(f"create temp table recurring as from {kept}")
+        self._stage("nothing", f"({_nothing('timestamp')})", "incoming")
+
+    def state(self) -> State:
+        """The state as it will be."""
+        return replace(self.before, files=self.counted, parts=self.parts.parts, recurring=self.recurring)
+
+    def run(self, progress: Callable[[int, int], None]) -> Updated:
+        """Find what is new and count it."""
+        new, twice = self._new()
+        for number, name in enumerate(new):
+            self._count(name)
+            progress(number + 1, len(new))
+        self.parts.compact()
+        if new:
+            some = self._one("select count(*) from recurring")
+            self.recurring = self.parts.copy("from recurring order by account_id, event_id", "recurring") if some else None
+        months = tuple(sorted(month for month, there in self.parts.parts.items() if self.before.parts.get(month) != there))
+        return Updated(self.rows, self.absorbed, tuple(twice), months)
+
+    def _new(self) -> tuple[list[str], list[str]]:
+        """The names of files to count, and of those whose content is counted; what stood in a changed file is taken back."""
+        gone = {file.digest: name for name, file in self.counted.items() if name not in self.files and file.same_as is None}
+        digests = {file.digest for file in self.counted.values()}
+        new, twice, changed = [], [], []
+        for name, path in sorted(self.files.items()):
+            stat, known = path.stat(), self.counted.get(name)
+            if known and (known.size, known.modified) == (stat.st_size, stat.st_mtime_ns):
+                continue
+            digest = _digest(path)
+            if known and known.digest == digest:
+                self.counted[name] = replace(known, modified=stat.st_mtime_ns)
+            elif known is None and digest in gone:  # it has another name now
+                was = gone.pop(digest)
+                self.counted[name] = replace(self.counted.pop(was), modified=stat.st_mtime_ns)
+                self._run("update recurring set _file = ? where _file = ?", [name, was])
+            elif digest in digests:
+                twice.append(name)
+                self.counted[name] = CountedFile(stat.st_size, stat.st_mtime_ns, digest, 0, (), (), digest)
+            else:
+                new.append(name)
+                digests.add(digest)
+                changed += [name] if known else []
+        if gone:
+            name = min(gone.values())
+            told = f"{name} is counted and is gone: put it back, or delete {self.parts.folder} to do without it"
+            raise SourceError("missing_file", told)
+        months = {month for name in changed for month in self.counted.pop(name).months}
+        self._run("delete from recurring where _file in (select unnest(?))", [changed])
+        for month in sorted(months):
+            self._rebuild(month, None)
+        return new, twice
+
+    def _count(self, name: str) -> None:
+        """Count the rows of a file: what recurs is set apart, the rest is rolled up."""
+        stat, digest = self.files[name].stat(), _digest(self.files[name])
+        rows, months, columns = 0, set[str](), tuple[str, ...]()
+        for relation in self._relations(name):
+            columns = self._stage(name, relation, "incoming")
+            rows += self._one("select count(*) from incoming")
+            months |= self._months("incoming")
+            self._set_apart()
+            self.rows += self._one("select count(*) from incoming")
+            for month in sorted(self._months("incoming")):
+                first, last = month_days(month)
+                self._run(f"create or replace temp view placed as from incoming where day >= {first} and day < {last}")
+                self.parts.add(month)
+        self.counted[name] = CountedFile(stat.st_size, stat.st_mtime_ns, digest, rows, columns, tuple(sorted(months)))
+
+    def _relations(self, name: str) -> Iterator[str]:
+        try:
+            yield from self.read(self.connection, self.files[name])
+        except duckdb.Error as error:
+            raise _unreadable(name, error) from None
+
+    def _stage(self, name: str, relation: str, into: str, where: str = "true") -> tuple[str, ...]:
+        """Make a table of the rows of a relation in the contract's types, on their days; return the columns that they have."""
+        try:
+            there = [row[0] for row in self.connection.execute(f"describe select * from {relation}").fetchall()]
+            for column in _CONTRACT.required:
+                if column not in there:
+                    told = f"{name} lacks the column {column!r}; it has {', '.join(there)}: export it with {column}, or map it"
+                    raise SourceError("missing_column", told)
+            columns = tuple(column for column in _CONTRACT.names if column in there)
+            self._run(f"create or replace temp view raw as select {', '.join(columns)} from {relation}")
+            prepared = prepare("usage", self.backend.table("raw"), versions=False)
+            placed = rollup.on_days(prepared.mutate(clock=ibis.literal(0, "int64")), versioned="recorded_at" in columns)
+            if "recorded_at" not in columns:
+                placed = placed.mutate(recorded_at=ibis.null("int64"))
+            query = f"select *, {literal(name)} as _file from ({self.backend.compile(placed)}) where {where}"
+            self._run(f"create or replace temp table {into} as {query}")
+        except duckdb.Error as error:
+            raise _unreadable(name, error) from None
+        return columns
+
+    def _months(self, table: str) -> set[str]:
+        return {row[0] for row in self.connection.execute(f"select distinct {_MONTH} from {table}").fetchall()}
+
+    def _set_apart(self) -> None:
+        """Take rows whose id is there already out of `incoming`: equal copies go, versions move to `recurring`."""
+        self._run(
+            "create or replace temp table arrived as select hash(event_id) as id, count(*) as n from incoming "
+            "where event_id is not null group by all"
+        )
+        self._run(f"create or replace temp table before as from ({self.parts.counted_ids()}) semi join arrived using (id)")
+        self._run(
+            "create or replace temp table suspect as select id from arrived where n > 1 union select id from before "
+            "union select id from arrived semi join (select hash(event_id) as id from recurring) using (id)"
+        )
+        if not self._one("select count(*) from suspect"):
+            return
+        old = self._counted_rows({row[0] for row in self.connection.execute("select distinct month from before").fetchall()})
+        new = "from incoming where hash(event_id) in (from suspect)"
+        found = self._one(f"select count(*) {new}")
+        self._run(
+            f"create or replace temp table versions as select {_COLUMNS}, _file, 0 as age from recurring "
+            f"where hash(event_id) in (from suspect) union all select {_COLUMNS}, _file, 1 as age from {old} "
+            f"union all select {_COLUMNS}, _file, 2 as age {new}"
+        )
+        self._run(
+            "create or replace temp table ids as select event_id, min(age) < 2 as counted, "
+            f"count(distinct row({_COLUMNS})) > 1 as recurs from versions group by event_id"
+        )
+        # Equal copies count once; an id may also stand alone because two hashes met.
+        self._run(
+            "create or replace temp table alone as select incoming.* from incoming semi join "
+            "(from ids where not counted and not recurs) using (event_id) "
+            "qualify row_number() over (partition by event_id) = 1"
+        )
+        self._run(f"delete {new}")
+        recurs = "semi join (from ids where recurs) using (event_id)"
+        touched = self.connection.execute(f"select distinct {_MONTH}, account_id from versions {recurs} where age = 1").fetchall()
+        self._run("delete from recurring where hash(event_id) in (from suspect)")
+        # Of one id and record the earliest event stays, then the least content.
+        self._run(
+            f"insert into recurring select {_COLUMNS}, _file from versions {recurs} "
+            f"qualify row_number() over (partition by event_id, recorded_at order by occurred_at, {_COLUMNS}, age) = 1"
+        )
+        for month in sorted({month for month, _ in touched}):
+            self._rebuild(month, [account for other, account in touched if other == month])
+        self._run("insert into incoming from alone")
+        there = f"select {_COLUMNS} from versions {recurs} where age < 2"
+        arrived = self._one(f"select count(*) from (select {_COLUMNS} from versions {recurs} where age = 2 except {there})")
+        self.rows += arrived
+        self.absorbed += found - arrived - self._one("select count(*) from alone")
+
+    def _counted_rows(self, months: set[str]) -> str:
+        """The name of a table: rows of the suspect ids that are in the months' partitions, out of the files they came from."""
+        self._run(f"create or replace temp table old as select {_COLUMNS}, _file from recurring limit 0")
+        for name, relation in self._files_of(months):
+            suspect = "hash(event_id) in (from suspect) and event_id not in (select event_id from recurring)"
+            self._stage(name, relation, "staged", suspect)
+            self._run(f"insert into old select {_COLUMNS}, _file from staged")
+        return "old"
+
+    def _files_of(self, months: set[str]) -> Iterator[tuple[str, str]]:
+        for name, file in self.counted.items():
+            if file.same_as is None and months & set(file.months):
+                for relation in self._relations(name):
+                    yield name, relation
+
+    def _rebuild(self, month: str, accounts: list[str] | None) -> None:
+        """Roll up a month anew out of the files that are counted, for these accounts (None: all), without what recurs."""
+        first, last = month_days(month)
+        self._run("create or replace temp table accounts (account_id varchar)")
+        self._run("insert into accounts select unnest(?)", [accounts or []])
+        among = "true" if accounts is None else "account_id in (from accounts)"
+        inside = f"day >= {first} and day < {last} and {among} and (event_id is null or event_id not in (from again))"
+        self._run("create or replace temp table again as select distinct event_id from recurring")
+        self._run("create or replace temp table rebuilt as select * exclude (_file) from incoming limit 0")
+        for name, relation in self._files_of({month}):
+            self._stage(name, relation, "staged", inside)
+            self._run("insert into rebuilt by name select * exclude (_file) from staged")
+        # The same row may stand in several files.
+        once = "event_id is null or row_number() over (partition by event_id) = 1"
+        self._run(f"create or replace temp view placed as from rebuilt qualify {once}")
+        self.parts.rewrite(month, "false" if accounts is None else "account_id not in (from accounts)")
+
+    def _run(self, query: str, values: list[Any] | None = None) -> None:
+        self.connection.execute(query, values)
+
+    def _one(self, query: str) -> int:
+        row = self.connection.execute(query).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _nothing(time: str = "bigint") -> str:
+    """SQL of no row of the contract's columns; times are microseconds since 1970, as recurring rows are kept, or of this type."""
+    types = _SQL | {"time": time}
+    columns = ", ".join(f"null::{types[column.kind]} as {column.name}" for column in _CONTRACT.columns)
+    return f"select {columns}, null::varchar as _file limit 0"
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _unreadable(name: str, error: Exception) -> SourceError:
+    return SourceError("unreadable_file", f"{name} cannot be read: {str(error).strip().splitlines()[0]}; export it again")
