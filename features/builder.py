@@ -17,7 +17,7 @@ from features import given
 from features.catalogue import DAY, catalog
 from features.catalogue.usage import REACH_DAYS
 from features.peers import SEGMENT, SEGMENT_OF_ROW
-from features.plan import ASKED, FACTS, PREFIX, Shape, Step, plan
+from features.plan import ASKED, FACTS, MIDNIGHTS, PREFIX, Shape, Step, plan
 from features.rollup import KEYS
 from features.rollup_state import Rolled
 from features.sources import literal
@@ -28,6 +28,9 @@ CHUNK_ROWS = 240_000
 #: NaT as the integer that NumPy keeps it as.
 _NO_INSTANT = int(np.iinfo(np.int64).min)
 FloatArray = npt.NDArray[np.float64]
+#: Of so few rows, planning is most of what they cost: the widest steps, whose tables are small, are planned once.
+FEW_ROWS = 100
+_PLANNED_ONCE = ("frame", "values", "features")
 #: Builders on one connection are told apart by their numbers.
 _numbers = count(1)
 
@@ -121,6 +124,8 @@ class Builder:
         self._given: list[Any] = []
         self._product_features = tuple(product_features)
         self._peers_at: set[int] = set()
+        self._rolled_days: tuple[int, int] | None = None
+        self._empty: set[str] = set()
         try:
             self._steps = self._prepare(tables, self._product_features)
         except BaseException:
@@ -138,7 +143,7 @@ class Builder:
     def close(self) -> None:
         """Drop what the builder made."""
         for name, kind in reversed(self._made.items()):
-            self._run(f'drop {kind} if exists "{name}"')
+            self._run(f'deallocate "{name}"' if kind == "prepared" else f'drop {kind} if exists "{name}"')
         self._made.clear()
         self._given.clear()
 
@@ -160,8 +165,8 @@ class Builder:
         for name, table in sources.items():
             self._name_source(name, table)
         schemas = {name: table.schema() for name, table in sources.items()}
-        foreign = given.foreign(schemas, self._currencies)
-        steps = _compiled(Shape(tuple(schemas.items()), foreign, product_features, self._rolled is not None))
+        self._foreign = given.foreign(schemas, self._currencies)
+        steps = _compiled(Shape(tuple(schemas.items()), self._foreign, product_features, self._rolled is not None))
         for step, sql in steps:
             if step.kind != "rows":
                 self._make(step, sql)
@@ -170,9 +175,8 @@ class Builder:
         }
         self._accounts = int(self._run(f'select count(*) from "{self._prefix}accounts"').fetchone()[0])
         segments = next(step for step, _ in steps if step.name == "segments")
-        self._register("segments_none", segments.expr.schema().to_pyarrow().empty_table())
-        self._run(f'create temp table "{self._prefix}segments_known" as from "{self._prefix}segments_none"')
-        self._made[f"{self._prefix}segments_known"] = "table"
+        for name, schema in (("segments_known", segments.expr.schema()), ("asked", ASKED), ("midnights", MIDNIGHTS)):
+            self._fill(name, schema.to_pyarrow().empty_table())
         return tuple((step, sql) for step, sql in steps if step.kind == "rows")
 
     def _name_source(self, name: str, table: Any) -> None:
@@ -188,13 +192,33 @@ class Builder:
     def _make(self, step: Step, sql: str) -> None:
         kind = "view" if step.kind == "view" else "table"
         name = f"{self._prefix}{step.name}"
-        query = sql.replace(f'"{PREFIX}', f'"{self._prefix}')
-        self._run(f'create or replace temp {kind} "{name}" as {query}')
+        self._run(f'create or replace temp {kind} "{name}" as {self._named(sql)}')
         self._made[name] = kind
 
-    def _register(self, name: str, rows: pa.Table) -> None:
-        self._backend.con.register(f"{self._prefix}{name}", rows)
-        self._made[f"{self._prefix}{name}"] = "view"
+    def _make_again(self, step: Step, sql: str) -> None:
+        """Make a relation that there is already without a new name, which would have every prepared statement planned anew."""
+        name = f"{self._prefix}{step.name}"
+        insert = f'insert into "{name}" {self._named(sql)}'
+        self._run(f'truncate "{name}"')
+        if step.name not in _PLANNED_ONCE:
+            self._run(insert)
+            return
+        again = f"{name}_again"
+        if again not in self._made:
+            self._run(f'prepare "{again}" as {insert}')
+            self._made[again] = "prepared"
+        self._run(f'execute "{again}"')
+
+    def _named(self, sql: str) -> str:
+        """The SQL of a step, with this builder's names."""
+        return sql.replace(f'"{PREFIX}', f'"{self._prefix}')
+
+    def _fill(self, name: str, rows: pa.Table) -> None:
+        """Make a table of these rows."""
+        self._backend.con.register(f"{self._prefix}filling", rows)
+        self._run(f'create or replace temp table "{self._prefix}{name}" as from "{self._prefix}filling"')
+        self._backend.con.unregister(f"{self._prefix}filling")
+        self._made[f"{self._prefix}{name}"] = "table"
 
     def _run(self, sql: str) -> Any:
         return self._backend.con.execute(sql)
@@ -204,13 +228,25 @@ class Builder:
         key = chunk.groupby(["account_id", "as_of"], sort=False).ngroup().to_numpy()
         first = ~chunk.duplicated(["account_id", "as_of"]).to_numpy()
         asked = chunk[first].assign(asked_id=np.arange(first.sum()))[list(ASKED)]
-        self._register("asked", pa.Table.from_pandas(asked, preserve_index=False))
         midnights = sorted(set(chunk["midnight"]) - self._peers_at)
-        self._register("midnights", pa.table({"midnight": pa.array(midnights, pa.int64())}))
         if self._rolled is not None:
             self._name_rolled_up(self._rolled, chunk)
-        for step, sql in self._steps[:-1]:  # the last one only adds medians, which few rows share
-            self._make(step, sql)
+        few = len(asked) <= FEW_ROWS and not midnights
+        if few:  # without a new name, which would have every statement planned anew
+            rows = (f"({a}, {literal(account)}, {b}, {c})" for a, account, b, c in asked.itertuples(index=False))
+            self._run(f'truncate "{self._prefix}asked"; truncate "{self._prefix}midnights"')
+            self._run(f'insert into "{self._prefix}asked" values {", ".join(rows)}' if len(asked) else "select 1")
+        else:
+            self._fill("asked", pa.Table.from_pandas(asked, preserve_index=False))
+            self._fill("midnights", pa.table({"midnight": pa.array(midnights, pa.int64())}))
+        skipped = self._skipped(at_midnight=bool((asked["as_of"] == asked["midnight"]).all()), peers_known=not midnights)
+        for step, sql in self._steps:
+            if step.name in skipped:
+                continue
+            if few and f"{self._prefix}{step.name}" in self._made:
+                self._make_again(step, sql)
+            else:
+                self._make(step, sql)
             if step.name == "standing":
                 self._require_rates()
             if step.name == "segments":
@@ -221,6 +257,12 @@ class Builder:
             found = found.take(pa.array(key))
         return snapshot_of(self._with_medians(found), self._product_features)
 
+    def _skipped(self, *, at_midnight: bool, peers_known: bool) -> set[str]:
+        """Steps that would make nothing new; the last one only adds medians, which few rows share."""
+        empty = {name for name in self._empty if at_midnight}
+        self._empty = {step.name for step, _ in self._steps if step.name.startswith("used_then_") and at_midnight}
+        return {"found"} | empty | ({"segments"} if peers_known else set())
+
     def _name_rolled_up(self, rolled: Rolled, chunk: pd.DataFrame) -> None:
         """Name the kept rollups that the chunk's midnights read."""
         other = chunk[chunk["as_of"] != chunk["midnight"]]
@@ -228,6 +270,9 @@ class Builder:
             instant = pd.Timestamp(int(other["as_of"].iloc[0]), unit="us")
             raise ValueError(f"as_of is {instant}: kept rollups answer midnights (UTC) alone; give the table of events itself")
         first, last = (int(day) // DAY for day in (chunk["midnight"].min(), chunk["midnight"].max()))
+        if self._rolled_days == (first, last):
+            return
+        self._rolled_days = (first, last)
         for relation, schema in self._relation_schemas.items():
             files = rolled.files(relation, first - REACH_DAYS, last)
             rows = f"read_parquet([{', '.join(map(literal, files))}])" if files else f'"{self._prefix}used_{relation}"'

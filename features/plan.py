@@ -104,7 +104,8 @@ class _Plan:
         if "usage" in self.sources:
             yield from self._rolled_up("used_then", "rows", self._at_other_clocks())
         yield from self._counts()
-        yield self._keep("values", "rows", self._values(self._frame()))
+        yield self._keep("frame", "rows", self._frame())
+        yield self._keep("values", "rows", self._values(self._named["frame"]))
         yield self._keep("segments", "rows", self._segments(midnights))
         segments = self._named["segments_known"] = ibis.table(self._named["segments"].schema(), name=f"{PREFIX}segments_known")
         yield self._keep("features", "rows", self._features(segments))
@@ -206,7 +207,8 @@ class _Plan:
                 frame = frame.left_join(table, frame.spine_id == table.counted_id).drop("counted_id")
         for count in counts(self.shape.product_features):
             if count.name not in frame.columns:
-                counted[count.name] = ibis.null("int64")
+                if count.source in self.sources or count.name in FACTS:
+                    counted[count.name] = ibis.null("int64")
             elif count.empty is not None:
                 counted[count.name] = frame[count.name].fill_null(ibis.literal(count.empty).cast(frame[count.name].type()))
         return frame.mutate(**counted)
