@@ -22,6 +22,7 @@ _MONEY = {"subscriptions": "mrr", "invoices": "amount"}
 #: Counts that say who is scored and how much is at stake; and those of them that are instants.
 FACTS = ("rows_running", "rows_noticed", "mrr_running", "seats_running", "renewal_at", "notice_by")
 _NAMED_EDGES = (0, 30, 90)
+_MIDNIGHT = ibis.literal(0, "int64")
 
 #: Stands before the name of every relation of the plan.
 PREFIX = "kunto_plan_"
@@ -94,7 +95,7 @@ class _Plan:
         subscriptions = self._named["prepared_subscriptions"]
         yield self._keep("accounts", "tables", subscriptions.select("account_id").distinct())
         if "usage" in self.sources:
-            yield from self._rolled_up("used", "tables", self._named["prepared_usage"].mutate(clock=ibis.literal(0, "int64")))
+            yield from self._rolled_up("used", "tables", self._named["prepared_usage"].mutate(clock=_MIDNIGHT))
         asked, midnights = (
             ibis.table(schema, name=f"{PREFIX}{name}") for name, schema in (("asked", ASKED), ("midnights", MIDNIGHTS))
         )
@@ -167,8 +168,10 @@ class _Plan:
         return events.join(spans, inside)
 
     def _rolled_up(self, name: str, kind: Kind, events: Any) -> Iterator[Step]:
-        placed = rollup.on_days(events, versioned="recorded_at" in self.columns["usage"])
-        found = rollup.relations(placed, self.columns["usage"], named(self.shape.product_features))
+        versioned = "recorded_at" in self.columns["usage"]
+        same = ({} if versioned else rollup.NEVER_LATE) | ({"clock": _MIDNIGHT} if kind == "tables" else {})
+        placed = rollup.on_days(events, versioned=versioned)
+        found = rollup.relations(placed, self.columns["usage"], named(self.shape.product_features), same)
         for relation, expr in found.items():
             yield self._keep(f"{name}_{relation}", kind, expr)
 

@@ -13,7 +13,7 @@ lies on a day before D, was known on a day before D, and was not superseded befo
 Days, users and features that are active within a window are then counted from bits; see `features.usage_windows`.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import ibis
@@ -22,6 +22,8 @@ from features.catalogue import DAY
 from features.catalogue.usage import BLOCK_DAYS
 from features.contract import DECIMAL_TYPE
 
+#: When events that are recorded as they happen, and have no versions, became known and were superseded.
+NEVER_LATE = {"known": ibis.null("int64"), "until": ibis.null("int64")}
 #: The relations and the columns that tell their rows apart, beside `known` and `until`.
 KEYS = {
     "days": ("account_id", "clock", "day"),
@@ -39,7 +41,7 @@ def on_days(events: Any, *, versioned: bool) -> Any:
     """
     placed = events.mutate(day=_day(events.occurred_at, events.clock))
     if not versioned:
-        return placed.mutate(known=ibis.null("int64"), until=ibis.null("int64"))
+        return placed.mutate(**NEVER_LATE)
     known, until = _day(placed.known_at, placed.clock), _day(placed.superseded_at, placed.clock)
     placed = placed.mutate(known=known.nullif(placed.day), until=until)
     return placed.filter(placed.until.isnull() | (placed.until > known))
@@ -49,33 +51,41 @@ def _day(instant: Any, clock: Any) -> Any:
     return ((instant - clock) // DAY).cast("int64")
 
 
-def relations(placed: Any, columns: Collection[str], named: Any) -> dict[str, Any]:
+def relations(placed: Any, columns: Collection[str], named: Any, same: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Return each relation over events placed on days.
 
-    `columns`: those of the contract that the source has; `named(rows)` is true where a declaration names the row's feature.
+    `columns`: those of the contract that the source has; `named(rows)` is true where a declaration names the row's feature;
+    `same`: keys that are the same literal in all rows, which then costs nothing to group by.
     """
+    same = same or {}
     return {
-        "days": _added(placed, "days", columns),
-        "named": _added(placed.filter(named(placed)), "named", ()),
-        "users": _marked(placed, placed.user_id, "users"),
-        "features": _marked(placed, placed.feature, "features"),
+        "days": _added(placed, "days", columns, same),
+        "named": _added(placed.filter(named(placed)), "named", (), same),
+        "users": _marked(placed, placed.user_id, "users", same),
+        "features": _marked(placed, placed.feature, "features", same),
     }
 
 
-def _added(placed: Any, relation: str, columns: Collection[str]) -> Any:
+def _added(placed: Any, relation: str, columns: Collection[str], same: Mapping[str, Any]) -> Any:
     sums = {"quantity": placed.quantity.sum().cast("int64")}
     if relation == "days":
         sums["value"] = placed["value"].sum().cast(DECIMAL_TYPE) if "value" in columns else ibis.null(DECIMAL_TYPE)
         sums["users"] = placed.users.max() if "users" in columns else ibis.null("int64")
         sums |= {"first_at": placed.occurred_at.min(), "last_at": placed.occurred_at.max()}
-    return placed.group_by(*KEYS[relation], "known", "until").aggregate(**sums)
+    return _grouped(placed, relation, same, sums)
 
 
-def _marked(placed: Any, item: Any, relation: str) -> Any:
+def _marked(placed: Any, item: Any, relation: str, same: Mapping[str, Any]) -> Any:
     rows = placed.mutate(item=item, first=placed.day - _modulo(placed.day))
     rows = rows.filter(rows.item.notnull())
     active = (ibis.literal(1, type="int64") << (rows.day - rows.first)).bit_or()
-    return rows.group_by(*KEYS[relation], "known", "until").aggregate(active=active)
+    return _grouped(rows, relation, same, {"active": active})
+
+
+def _grouped(rows: Any, relation: str, same: Mapping[str, Any], totals: Mapping[str, Any]) -> Any:
+    keys = (*KEYS[relation], "known", "until")
+    found = rows.group_by([key for key in keys if key not in same]).aggregate(**totals)
+    return found.mutate(**same).select(*keys, *totals) if same else found
 
 
 def merged(relation: str, rows: Any) -> Any:
