@@ -159,6 +159,10 @@ class Builder:
     def _prepare(self, tables: Mapping[str, Any], product_features: tuple[str, ...]) -> tuple[tuple[Step, str], ...]:
         """Name the tables on the connection, make what depends on them alone, and return the steps that rows need."""
         self._rolled = next((table for table in tables.values() if isinstance(table, Rolled)), None)
+        lacking = set(product_features) - set(self._rolled.product_features) if self._rolled is not None else set()
+        if lacking:
+            told = f"the kept rollups hold no sums of {min(lacking)!r}: update them with product_features={product_features!r}"
+            raise ValueError(told)
         given_tables = {name: table.recurring if isinstance(table, Rolled) else table for name, table in tables.items()}
         known = {name: table if isinstance(table, ibis.Table) else ibis.memtable(table) for name, table in given_tables.items()}
         sources = given.read(known, product_features)

@@ -11,7 +11,7 @@ import ibis
 from features import rollup
 from features.catalogue.usage import named
 from features.contract import IBIS_TYPES, TABLES
-from features.rollup_state import RELATIONS, Parts
+from features.rollup_state import RELATIONS, Parts, flush
 from features.sources import literal
 
 #: A month with more files of a relation than this is written anew as one.
@@ -67,6 +67,8 @@ class PartWriter:
         (self.folder / name).parent.mkdir(exist_ok=True)
         to = literal(str(self.folder / name))
         self.connection.execute(f"copy ({query}) to {to} (format parquet, compression zstd, row_group_size {_GROUP_ROWS})")
+        flush(self.folder / name)
+        flush((self.folder / name).parent)
         return name
 
     def _write(self, month: str, relation: str, query: str, beside: tuple[str, ...]) -> None:

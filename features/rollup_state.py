@@ -6,17 +6,19 @@ last good state. Files that no state lists are swept away by the next update.
 
 Rows of one partition need not be unique: they are added up again when they are read (features/windows.py), so new rows, late
 ones among them, only add a small file to the month that they belong to. Events that recur (versions of one another, or the same
-id with other content) are in no partition: their rows are kept as they came, and which of them holds is decided at T.
+id with other content) are in no partition: their rows are kept as they came, with the digest of their file, and which of them
+holds is decided when they are read, and at T.
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from features.contract import TABLES
 from features.rollup import KEYS
@@ -25,6 +27,9 @@ from features.sources import SourceError
 #: Relations of a partition: the rolled-up ones, and the hashes of the ids of the events in it.
 RELATIONS = (*KEYS, "ids")
 _FORMAT = 1
+#: How files of partitions are called, and what a Parquet file begins and ends with.
+_NUMBERED = "*-??????-????.parquet"
+_MAGIC = b"PAR1"
 #: The files of one month, by relation.
 Parts = Mapping[str, tuple[str, ...]]
 
@@ -81,13 +86,20 @@ class State:
 
 def read_state(folder: Path, declared: str) -> State:
     """Return the state that a folder holds; an empty one where there is none, or where something else was declared then."""
+    state = last_state(folder)
+    # The files of an update bear its number: the next one writes over none that is there.
+    return state if state.declared == declared else State(declared, state.number)
+
+
+def last_state(folder: Path) -> State:
+    """Return the last state of a folder, whatever was declared then; SourceError where it cannot be read."""
     path = folder / "state.json"
     if not path.exists():
-        return State(declared)
+        return State("")
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        if found.pop("format") != _FORMAT or found["declared"] != declared:
-            return State(declared)
+        if found.pop("format") != _FORMAT:
+            return State("", int(found["number"]))
         files = {name: CountedFile(**_tuples(file)) for name, file in found["files"].items()}
         parts = {month: {name: tuple(names) for name, names in relations.items()} for month, relations in found["parts"].items()}
         return State(**(_tuples(found) | {"files": files, "parts": parts}))
@@ -107,15 +119,43 @@ def write_state(folder: Path, state: State) -> None:
         file.flush()
         os.fsync(file.fileno())
     aside.replace(folder / "state.json")
+    flush(folder)
     sweep(folder, state)
+
+
+def flush(path: Path) -> None:
+    """Have a file's content, or a folder's names, outlast a power failure."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def sweep(folder: Path, state: State) -> None:
     """Delete files of partitions that the state does not list: what a crash, or a later update, left behind."""
     listed = state.listed()
-    for path in [*folder.glob("*/*.parquet"), *folder.glob("*.parquet")]:
+    for path in [*folder.glob(f"*/{_NUMBERED}"), *folder.glob(_NUMBERED)]:
         if path.relative_to(folder).as_posix() not in listed:
             path.unlink()
+
+
+def checked(folder: Path, names: Iterable[str]) -> list[str]:
+    """The paths of these files of partitions; SourceError where one is gone or is not whole."""
+    paths = [folder / name for name in names]
+    for path in paths:
+        try:
+            with path.open("rb") as file:
+                start, size = file.read(len(_MAGIC)), file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - 8))
+                end = file.read()
+            footer = int.from_bytes(end[:4], "little")
+            fault = None if start == end[4:] == _MAGIC and footer + 12 <= size else "is damaged"
+        except OSError:
+            fault = "is gone"
+        if fault:
+            raise SourceError("rollup_partition", f"{path} {fault}; delete {folder}, and all is rolled up anew")
+    return [str(path) for path in paths]
 
 
 @dataclass(frozen=True)
@@ -134,17 +174,20 @@ class Rolled:
     def files(self, relation: str, first: int, last: int) -> list[str]:
         """The files of a relation with days in [first, last), days since 1970.
 
-        Raises SourceError where one is gone.
+        Raises SourceError where one is gone or damaged.
         """
-        found = []
+        found: list[str] = []
         for month, relations in sorted(self.state.parts.items()):
             start, end = month_days(month)
             if start < last and end > first:
-                found += [self.folder / name for name in relations.get(relation, ())]
-        for path in found:
-            if not path.exists():
-                raise SourceError("rollup_partition", f"{path} is gone; delete {self.folder}, and all is rolled up anew")
-        return [str(path) for path in found]
+                found += relations.get(relation, ())
+        try:
+            return checked(self.folder, found)
+        except SourceError:
+            if last_state(self.folder) == self.state:
+                raise
+            told = f"{self.folder} was updated after it was read: take RollupStore.rolled(…) again, and build from that"
+            raise SourceError("rollup_state", told) from None
 
 
 def month_days(month: str) -> tuple[int, int]:
@@ -153,9 +196,7 @@ def month_days(month: str) -> tuple[int, int]:
     >>> month_days("1970-02")
     (31, 59)
     """
-    year, number = map(int, month.split("-"))
-    return _day(year, number), _day(year + number // 12, number % 12 + 1)
-
-
-def _day(year: int, month: int) -> int:
-    return date(year, month, 1).toordinal() - date(1970, 1, 1).toordinal()
+    year, number = map(int, month.rsplit("-", 1))
+    since = 12 * (year - 1970) + number - 1
+    first, last = np.array([since, since + 1], "datetime64[M]").astype("datetime64[D]").astype(int)
+    return int(first), int(last)

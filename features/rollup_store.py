@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +15,36 @@ import ibis
 
 from features import rollup
 from features.contract import IBIS_TYPES, TABLES
+from features.rollup_files import Arrivals, arrivals, unreadable
 from features.rollup_parts import PartWriter, relations
-from features.rollup_state import CountedFile, Rolled, State, month_days, read_state, sweep, write_state
+from features.rollup_state import CountedFile, Rolled, State, checked, last_state, month_days, read_state, sweep, write_state
 from features.sources import SourceError, literal
 from features.visible import prepare
 
-#: The rows of a file, on a DuckDB connection: SQL to select the contract's columns from, in parts that fit into memory.
+#: The rows of a file, on a DuckDB connection: SQL to select the contract's columns from, in parts that fit into memory. Parts may
+#: be asked for again, from the first, while a later one is counted.
 Reader = Callable[[duckdb.DuckDBPyConnection, Path], Iterable[str]]
 _CONTRACT = TABLES["usage"]
 _COLUMNS = ", ".join(_CONTRACT.names)
 _SQL = {"time": "bigint", "integer": "bigint", "text": "varchar", "boolean": "boolean", "decimal": IBIS_TYPES["decimal"]}
+_PRESENT = " and ".join(f"{name} is not null" for name in _CONTRACT.required)
+#: Stands for a record that gives no time: a null stays one, as rows of one id and one record are told by it.
+_UNRECORDED = -62_135_596_800_000_000
 _MONTH = "strftime(make_timestamp(occurred_at), '%Y-%m')"
 
 
 @dataclass(frozen=True)
 class Updated:
-    """What an update did: rows counted, rows that were there already, files with a content counted before, months written."""
+    """What an update did: rows counted, rows that were there already, files with a content counted before, months written.
+
+    `refused`: rows of the files counted that lack a required value, and are left out.
+    """
 
     rows: int
     absorbed: int
     delivered_twice: tuple[str, ...]
     months: tuple[str, ...]
+    refused: int = 0
 
 
 def parquet_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[str]:  # noqa: ARG001
@@ -66,20 +76,24 @@ class RollupStore:
         times = {column.name for column in _CONTRACT.columns if column.kind == "time"}
         columns = dict.fromkeys([*state.columns, "recorded_at"])
         cells = [f"make_timestamp({name}) as {name}" if name in times else name for name in columns]
-        rows = literal(str(self.folder / state.recurring)) if state.recurring else f"({_nothing()})"
-        return Rolled(self.folder, state, self._named, backend.sql(f"select {', '.join(cells)} from {rows}", dialect="duckdb"))
+        rows = literal(*checked(self.folder, [state.recurring])) if state.recurring else f"({_nothing()})"
+        # Of one id and record the earliest event holds, then the least content.
+        once = f"row_number() over (partition by event_id, recorded_at order by occurred_at, {_COLUMNS}) = 1"
+        query = f"select {', '.join(cells)} from (from {rows} qualify {once})"
+        return Rolled(self.folder, state, self._named, backend.sql(query, dialect="duckdb"))
 
     def update(self, files: Mapping[str, Path], *, progress: Callable[[int, int], None] = lambda done, total: None) -> Updated:
         """Count the rows of files that are new or have changed; `files`: all of the source's, by name.
 
         A file of a content that is counted already, and rows that are, change nothing. A file that has changed takes the place of
         what it was. Raises SourceError where a file cannot be read or lacks a required column, or where one that is counted is
-        not given any more; then all stays as it was.
+        not given any more, and where a file of a partition is gone or damaged; then all stays as it was.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._alone():
             state = read_state(self.folder, self._declared)
-            sweep(self.folder, state)
+            sweep(self.folder, last_state(self.folder))
+            checked(self.folder, sorted(state.listed()))
             update = _Update(self.folder, self._read, self._named, state, files)
             try:
                 found = update.run(progress)
@@ -109,10 +123,11 @@ class _Update:
         self.connection = self.backend.con
         self.parts = PartWriter(folder, self.connection, before.number + 1, product_features, dict(before.parts))
         self.recurring = before.recurring
-        self.rows = self.absorbed = 0
+        self.rows = self.absorbed = self.refused = 0
+        self._counting = ("", 0)
         kept = literal(str(folder / before.recurring)) if before.recurring else f"({_nothing()})"
         self._run(f"create temp table recurring as from {kept}")
-        self._stage("nothing", f"({_nothing('timestamp')})", "incoming")
+        self._stage("", f"({_nothing('timestamp')})", "incoming")
 
     def state(self) -> State:
         """The state as it will be."""
@@ -120,73 +135,57 @@ class _Update:
 
     def run(self, progress: Callable[[int, int], None]) -> Updated:
         """Find what is new and count it."""
-        new, twice = self._new()
-        for number, name in enumerate(new):
-            self._count(name)
-            progress(number + 1, len(new))
+        found = self._arrived()
+        for number, (name, file) in enumerate(found.new.items()):
+            self._count(name, file)
+            progress(number + 1, len(found.new))
         self.parts.compact()
-        if new:
+        if found.new or found.changed:
             some = self._one("select count(*) from recurring")
-            self.recurring = self.parts.copy("from recurring order by account_id, event_id", "recurring") if some else None
+            self.recurring = self.parts.copy("from recurring order by all", "recurring") if some else None
         months = tuple(sorted(month for month, there in self.parts.parts.items() if self.before.parts.get(month) != there))
-        return Updated(self.rows, self.absorbed, tuple(twice), months)
+        return Updated(self.rows, self.absorbed, found.twice, months, self.refused)
 
-    def _new(self) -> tuple[list[str], list[str]]:
-        """The names of files to count, and of those whose content is counted; what stood in a changed file is taken back."""
-        gone = {file.digest: name for name, file in self.counted.items() if name not in self.files and file.same_as is None}
-        digests = {file.digest for file in self.counted.values()}
-        new, twice, changed = [], [], []
-        for name, path in sorted(self.files.items()):
-            stat, known = path.stat(), self.counted.get(name)
-            if known and (known.size, known.modified) == (stat.st_size, stat.st_mtime_ns):
-                continue
-            digest = _digest(path)
-            if known and known.digest == digest:
-                self.counted[name] = replace(known, modified=stat.st_mtime_ns)
-            elif known is None and digest in gone:  # it has another name now
-                was = gone.pop(digest)
-                self.counted[name] = replace(self.counted.pop(was), modified=stat.st_mtime_ns)
-                self._run("update recurring set _file = ? where _file = ?", [name, was])
-            elif digest in digests:
-                twice.append(name)
-                self.counted[name] = CountedFile(stat.st_size, stat.st_mtime_ns, digest, 0, (), (), digest)
-            else:
-                new.append(name)
-                digests.add(digest)
-                changed += [name] if known else []
-        if gone:
-            name = min(gone.values())
-            told = f"{name} is counted and is gone: put it back, or delete {self.parts.folder} to do without it"
-            raise SourceError("missing_file", told)
-        months = {month for name in changed for month in self.counted.pop(name).months}
-        self._run("delete from recurring where _file in (select unnest(?))", [changed])
-        for month in sorted(months):
+    def _arrived(self) -> Arrivals:
+        """What is new; what stood in a changed file is taken back."""
+        found = arrivals(self.before.files, self.files, self.parts.folder)
+        self.counted = found.counted
+        self._run("delete from recurring where _file in (select unnest(?))", [[file.digest for file in found.changed]])
+        for month in sorted({month for file in found.changed for month in file.months}):
             self._rebuild(month, None)
-        return new, twice
+        return found
 
-    def _count(self, name: str) -> None:
+    def _count(self, name: str, file: CountedFile) -> None:
         """Count the rows of a file: what recurs is set apart, the rest is rolled up."""
-        stat, digest = self.files[name].stat(), _digest(self.files[name])
-        rows, months, columns = 0, set[str](), tuple[str, ...]()
-        for relation in self._relations(name):
-            columns = self._stage(name, relation, "incoming")
-            rows += self._one("select count(*) from incoming")
-            months |= self._months("incoming")
+        self.counted[name] = file
+        for part, relation in enumerate(self._relations(name)):
+            self._counting = (name, part)
+            columns = self._stage(name, relation, "incoming", "true")
+            self.refused += self._one(f"select count(*) from incoming where not ({_PRESENT})")
+            self._run(f"delete from incoming where not ({_PRESENT})")
+            rows, months = self._one("select count(*) from incoming"), self._months("incoming")
             self._set_apart()
             self.rows += self._one("select count(*) from incoming")
             for month in sorted(self._months("incoming")):
                 first, last = month_days(month)
                 self._run(f"create or replace temp view placed as from incoming where day >= {first} and day < {last}")
                 self.parts.add(month)
-        self.counted[name] = CountedFile(stat.st_size, stat.st_mtime_ns, digest, rows, columns, tuple(sorted(months)))
+            file = replace(
+                file,
+                rows=file.rows + rows,
+                columns=tuple(column for column in _CONTRACT.names if column in {*file.columns, *columns}),
+                months=tuple(sorted({*file.months, *months})),
+            )
+            self.counted[name] = file
+        self._counting = ("", 0)
 
     def _relations(self, name: str) -> Iterator[str]:
         try:
             yield from self.read(self.connection, self.files[name])
         except duckdb.Error as error:
-            raise _unreadable(name, error) from None
+            raise unreadable(name, error) from None
 
-    def _stage(self, name: str, relation: str, into: str, where: str = "true") -> tuple[str, ...]:
+    def _stage(self, name: str, relation: str, into: str, where: str = _PRESENT) -> tuple[str, ...]:
         """Make a table of the rows of a relation in the contract's types, on their days; return the columns that they have."""
         try:
             there = [row[0] for row in self.connection.execute(f"describe select * from {relation}").fetchall()]
@@ -196,14 +195,22 @@ class _Update:
                     raise SourceError("missing_column", told)
             columns = tuple(column for column in _CONTRACT.names if column in there)
             self._run(f"create or replace temp view raw as select {', '.join(columns)} from {relation}")
-            prepared = prepare("usage", self.backend.table("raw"), versions=False)
+            raw = self.backend.table("raw")
+            prepare("usage", raw)  # refuses what cannot be read as it stands
+            if "recorded_at" in columns:
+                unrecorded = ibis.literal(_UNRECORDED // 1_000_000, "int64").as_timestamp("s").cast("timestamp(6)")
+                raw = raw.mutate(recorded_at=raw.recorded_at.cast("timestamp(6)").fill_null(unrecorded))
+            prepared = prepare("usage", raw, versions=False)
             placed = rollup.on_days(prepared.mutate(clock=ibis.literal(0, "int64")), versioned="recorded_at" in columns)
-            if "recorded_at" not in columns:
-                placed = placed.mutate(recorded_at=ibis.null("int64"))
-            query = f"select *, {literal(name)} as _file from ({self.backend.compile(placed)}) where {where}"
+            recorded = placed.recorded_at.nullif(_UNRECORDED) if "recorded_at" in columns else ibis.null("int64")
+            placed = placed.mutate(recorded_at=recorded)
+            file = literal(self.counted[name].digest if name else "")
+            query = f"select *, {file} as _file from ({self.backend.compile(placed)}) where {where}"
             self._run(f"create or replace temp table {into} as {query}")
-        except duckdb.Error as error:
-            raise _unreadable(name, error) from None
+        except SourceError:
+            raise
+        except (duckdb.Error, ibis.IbisError, ValueError) as error:
+            raise unreadable(name, error) from None
         return columns
 
     def _months(self, table: str) -> set[str]:
@@ -232,7 +239,7 @@ class _Update:
         )
         self._run(
             "create or replace temp table ids as select event_id, min(age) < 2 as counted, "
-            f"count(distinct row({_COLUMNS})) > 1 as recurs from versions group by event_id"
+            f"min(age) = 0 or count(distinct row({_COLUMNS})) > 1 as recurs from versions group by event_id"
         )
         # Equal copies count once; an id may also stand alone because two hashes met.
         self._run(
@@ -244,11 +251,8 @@ class _Update:
         recurs = "semi join (from ids where recurs) using (event_id)"
         touched = self.connection.execute(f"select distinct {_MONTH}, account_id from versions {recurs} where age = 1").fetchall()
         self._run("delete from recurring where hash(event_id) in (from suspect)")
-        # Of one id and record the earliest event stays, then the least content.
-        self._run(
-            f"insert into recurring select {_COLUMNS}, _file from versions {recurs} "
-            f"qualify row_number() over (partition by event_id, recorded_at order by occurred_at, {_COLUMNS}, age) = 1"
-        )
+        # Each file's own rows: without a file that changes, those of the others still hold.
+        self._run(f"insert into recurring select distinct {_COLUMNS}, _file from versions {recurs}")
         for month in sorted({month for month, _ in touched}):
             self._rebuild(month, [account for other, account in touched if other == month])
         self._run("insert into incoming from alone")
@@ -261,7 +265,7 @@ class _Update:
         """The name of a table: rows of the suspect ids that are in the months' partitions, out of the files they came from."""
         self._run(f"create or replace temp table old as select {_COLUMNS}, _file from recurring limit 0")
         for name, relation in self._files_of(months):
-            suspect = "hash(event_id) in (from suspect) and event_id not in (select event_id from recurring)"
+            suspect = f"{_PRESENT} and hash(event_id) in (from suspect) and event_id not in (select event_id from recurring)"
             self._stage(name, relation, "staged", suspect)
             self._run(f"insert into old select {_COLUMNS}, _file from staged")
         return "old"
@@ -269,7 +273,8 @@ class _Update:
     def _files_of(self, months: set[str]) -> Iterator[tuple[str, str]]:
         for name, file in self.counted.items():
             if file.same_as is None and months & set(file.months):
-                for relation in self._relations(name):
+                counting, part = self._counting
+                for relation in islice(self._relations(name), part if name == counting else None):
                     yield name, relation
 
     def _rebuild(self, month: str, accounts: list[str] | None) -> None:
@@ -278,7 +283,9 @@ class _Update:
         self._run("create or replace temp table accounts (account_id varchar)")
         self._run("insert into accounts select unnest(?)", [accounts or []])
         among = "true" if accounts is None else "account_id in (from accounts)"
-        inside = f"day >= {first} and day < {last} and {among} and (event_id is null or event_id not in (from again))"
+        inside = (
+            f"{_PRESENT} and day >= {first} and day < {last} and {among} and (event_id is null or event_id not in (from again))"
+        )
         self._run("create or replace temp table again as select distinct event_id from recurring")
         self._run("create or replace temp table rebuilt as select * exclude (_file) from incoming limit 0")
         for name, relation in self._files_of({month}):
@@ -302,12 +309,3 @@ def _nothing(time: str = "bigint") -> str:
     types = _SQL | {"time": time}
     columns = ", ".join(f"null::{types[column.kind]} as {column.name}" for column in _CONTRACT.columns)
     return f"select {columns}, null::varchar as _file limit 0"
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _unreadable(name: str, error: Exception) -> SourceError:
-    return SourceError("unreadable_file", f"{name} cannot be read: {str(error).strip().splitlines()[0]}; export it again")
