@@ -4,10 +4,11 @@ SERVE ?= 1
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes
 
-.PHONY: install install-dev demo test lint format trust bench notebook client lock clean
+.PHONY: install install-dev install-spark demo test lint format trust bench peers notebook client lock clean
 
 install: .venv/runtime
 install-dev: .venv/dev
+install-spark: .venv/spark
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Kunto needs Python 3.11 or later: make PYTHON=python3.11 …")'
@@ -24,6 +25,12 @@ install-dev: .venv/dev
 	$(PIP_INSTALL) -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch .venv/runtime $@
+
+# PySpark comes as a source package: it is built with the setuptools that `install` brings, so that nothing else is fetched.
+.venv/spark: requirements-spark.lock pyproject.toml | .venv/runtime
+	@echo "Installing Spark into .venv (pinned, with hashes); it needs Java 17 or later to run …"
+	$(PIP_INSTALL) --no-build-isolation -r requirements-spark.lock
+	@touch $@
 
 demo: install
 	@SERVE=$(SERVE) $(BIN)/python -m kunto.demo
@@ -45,6 +52,11 @@ bench: install-dev
 	$(BIN)/python -m benchmarks.sources
 	$(BIN)/python -m benchmarks.regularities
 	$(BIN)/python -m benchmarks.service
+	$(BIN)/python -m benchmarks.features
+
+# What ours is measured beside, each in an environment of its own.
+peers: install-dev
+	$(BIN)/python -m benchmarks.feature_peers.environment
 
 notebook: install-dev
 	OMP_NUM_THREADS=1 $(BIN)/jupyter execute --inplace notebooks/train_compare_promote.ipynb
@@ -65,7 +77,9 @@ format: install-dev
 
 lock:
 	uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements.lock
-	uv pip compile pyproject.toml --extra dev -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements-dev.lock
+	uv pip compile pyproject.toml --extra spark -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements-spark.lock
+	uv pip compile pyproject.toml --extra dev --extra spark -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements-dev.lock
+	for peer in polars featuretools; do uv pip compile --group pyproject.toml:$$peer --universal --python-version 3.11 --generate-hashes --no-emit-index-url -o requirements-$$peer.lock; done
 
 clean:
 	rm -rf .venv workspace build *.egg-info

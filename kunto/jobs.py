@@ -10,10 +10,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 import kunto
-from features.builder import build
+from features.builder import Builder
 from features.check import check
 from features.findings import Report
 from features.loader import Source, load
@@ -89,7 +92,7 @@ def data_until(mapping: DataMapping) -> pd.Timestamp:
 
 
 @contextmanager
-def _refusing() -> Iterator[None]:
+def refusing() -> Iterator[None]:
     """Tell what a computation refuses about the data, such as a rate that is missing at T, as the data's fault."""
     try:
         yield
@@ -113,19 +116,31 @@ def with_arrived(workspace: Workspace, company: Company, as_of: pd.Timestamp) ->
 
 
 def write_features(workspace: Workspace, company: Company, dates: Sequence[pd.Timestamp], watch: Watch) -> list[Path]:
-    """Write one Parquet file of features per date into the workspace; return their paths."""
-    champions = _champions(workspace)
-    product_features = champions.churn.model.product_features if champions.churn else ()
+    """Write one Parquet file of features per date into the workspace; return their paths.
+
+    Under `kunto` in a file's metadata stands what it was made of, from which it can be made again: digests of each table's rows
+    and of the configuration, the code, the engine, the instant, and the product's own features.
+    """
+    product_features = product_features_of(workspace)
     ids = company.tables["subscriptions"].select("account_id").distinct().order_by("account_id").execute()
     workspace.features_path.mkdir(parents=True, exist_ok=True)
+    made_of: dict[str, Any] = {"data": company.fingerprint, "config": workspace.config_version, "code": code_version()}
+    made_of |= {"engine": f"duckdb {duckdb.__version__}", "product_features": product_features}
     paths = []
-    for number, date in enumerate(dates):
-        with _refusing():
-            frame = build(company.tables, ids.assign(as_of=date), product_features)
-        paths.append(workspace.features_path / f"{date:%Y-%m-%dT%H%M%S}.parquet")
-        frame.to_parquet(paths[-1], index=False)
-        watch.advance(number + 1, len(dates))
+    with refusing(), Builder(company.tables, product_features) as builder:
+        for number, date in enumerate(dates):
+            frame = pa.Table.from_pandas(builder.snapshot(ids.assign(as_of=date)).features, preserve_index=False)
+            told = json.dumps(made_of | {"as_of": date.isoformat()})
+            paths.append(workspace.features_path / f"{date:%Y-%m-%dT%H%M%S}.parquet")
+            pq.write_table(frame.replace_schema_metadata({**(frame.schema.metadata or {}), b"kunto": told.encode()}), paths[-1])
+            watch.advance(number + 1, len(dates))
     return paths
+
+
+def product_features_of(workspace: Workspace) -> tuple[str, ...]:
+    """The product's own features that feature tables hold: those that the churn model reads."""
+    churn = champions_of(workspace).churn
+    return tuple(churn.model.product_features) if churn else ()
 
 
 def train_models(
@@ -133,7 +148,7 @@ def train_models(
 ) -> list[dict[str, Any]]:
     """Train, test, gate and register every outcome's model."""
     tracker = open_tracker(workspace, company, settings)
-    with _refusing():
+    with refusing():
         return train(
             company.tables,
             data_until=company.data_until,
@@ -152,7 +167,7 @@ def _bases(workspace: Workspace, settings: TrainingSettings) -> dict[str, Base]:
 
 def export_models(workspace: Workspace, folder: Path) -> list[Path]:
     """Write the models that serve into a folder, as texts, for another company to start from (`[training] base`)."""
-    serving, tracker = _champions(workspace).models.values(), open_tracker(workspace)
+    serving, tracker = champions_of(workspace).models.values(), open_tracker(workspace)
     if not serving:
         raise GateError("no model serves yet, so there is none to export: `kunto train`")
     return write_bases({each.name: Base(each.model, tracker.origin(each.name, each.version)) for each in serving}, folder)
@@ -170,7 +185,7 @@ def backtest_models(
 ) -> tuple[Backtest, list[Path]]:
     """Train and test along past dates; keep tables and pictures in the workspace and in MLflow, and register nothing."""
     tracker = open_tracker(workspace, company, settings)
-    with _refusing():
+    with refusing():
         found = backtest(
             company.tables,
             data_until=company.data_until,
@@ -199,7 +214,8 @@ def open_tracker(workspace: Workspace, company: Company | None = None, settings:
     return Tracker(workspace.tracking_uri, workspace.artifacts_path, tags=tags, params=params)
 
 
-def _champions(workspace: Workspace) -> Champions:
+def champions_of(workspace: Workspace) -> Champions:
+    """The models that serve in the workspace."""
     workspace.require_writable()
     return load_champions(workspace.tracking_uri)
 
@@ -226,22 +242,29 @@ def score_run(
     The same `run_key` with the same data, configuration, models and code goes on with the same run: after a crash nothing is
     there twice, and what changed meanwhile makes a run of its own. None: a new run.
     """
-    champions = _champions(workspace)
+    champions = champions_of(workspace)
     versions = {
         "model": worded(champions.versions),
         "config": workspace.config_version,
         "data": company.data_version,
     }
-    scoring = ScoringSettings(
+    scoring = scoring_settings(workspace, champions, settings, company.source.reporting_currency)
+    with refusing():
+        scored = score(company.tables, as_of, champions, scoring, versions=versions, progress=watch.advance)
+    return scored, _keep(workspace, scored, as_of, versions, run_key)
+
+
+def scoring_settings(
+    workspace: Workspace, champions: Champions, settings: TrainingSettings, reporting: str | None
+) -> ScoringSettings:
+    """What the workspace and its models set about scoring; `reporting`: the currency of reports."""
+    return ScoringSettings(
         language=workspace.settings.service.language,
         tiers=workspace.settings.tiers,
-        plays=in_currency(workspace.settings.plays, company.source.reporting_currency),
+        plays=in_currency(workspace.settings.plays, reporting),
         notice_is_leaving=(champions.churn.model.event if champions.churn else settings.event) == "notice",
         seed=settings.seed,
     )
-    with _refusing():
-        scored = score(company.tables, as_of, champions, scoring, versions=versions, progress=watch.advance)
-    return scored, _keep(workspace, scored, as_of, versions, run_key)
 
 
 def in_currency(plays: PlaySettings, reporting: str | None) -> PlaySettings:

@@ -1,11 +1,12 @@
 """Who an account is, who owns it, and whom to call: for display, never a feature."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import ibis
 import pandas as pd
 
+from features.contract import IBIS_TYPES, TABLES
 from features.visible import micros, prepare, visible
 
 #: Whom to call first.
@@ -16,10 +17,14 @@ _SHOWN = ("name", "csm", "parent_account_id", "strategic")
 
 def identities(tables: Mapping[str, Any], account_ids: pd.Series, as_of: pd.Timestamp) -> pd.DataFrame:
     """Return name (the id where none is known), csm, parent_account_id and strategic of each account, in order."""
-    found = _known(tables["accounts"], _SHOWN, as_of).reindex(index=list(account_ids), columns=list(_SHOWN)).reset_index()
-    found["name"] = found["name"].astype("object").where(found["name"].notna(), found["account_id"])
-    found["strategic"] = found["strategic"].astype("boolean").fillna(False).astype(bool)
-    return found
+    found = known(tables["accounts"], as_of).execute().set_index("account_id")
+    return shown(found.reindex(index=list(account_ids), columns=list(_SHOWN)).reset_index())
+
+
+def shown(found: pd.DataFrame) -> pd.DataFrame:
+    """Fill rows of `known` up as `identities` returns them."""
+    named = found["name"].astype("object").where(found["name"].notna(), found["account_id"])
+    return found.assign(name=named, strategic=found["strategic"].astype("boolean").fillna(False).astype(bool))
 
 
 def contacts(tables: Mapping[str, Any], as_of: pd.Timestamp) -> dict[str, list[dict[str, str]]]:
@@ -42,20 +47,27 @@ def contacts(tables: Mapping[str, Any], as_of: pd.Timestamp) -> dict[str, list[d
 
 def observed(tables: Mapping[str, Any], account_ids: pd.Series, as_of: pd.Timestamp) -> pd.Series:
     """Whether each account is under observation at `as_of` (observed_from ≤ T ≤ observed_until)."""
-    found = _known(tables["accounts"], ("observed_from", "observed_until"), as_of).reindex(list(account_ids))
-    inside = pd.Series(True, index=found.index)
-    if "observed_from" in found:
-        inside &= ~(found["observed_from"] > as_of)
-    if "observed_until" in found:
-        inside &= ~(found["observed_until"] < as_of)
-    return inside.reset_index(drop=True)
+    found = known(tables["accounts"], as_of).select("account_id", "observed").execute().set_index("account_id")["observed"]
+    return found.reindex(list(account_ids)).fillna(value=True).astype(bool).reset_index(drop=True)
 
 
-def _known(accounts: Any, columns: Sequence[str], as_of: pd.Timestamp) -> pd.DataFrame:
-    """Those of `columns` that there are, by account, in the last version recorded before `as_of`."""
-    versioned = "recorded_at" in accounts.columns
-    there = [column for column in (*columns, *(["recorded_at"] if versioned else [])) if column in accounts.columns]
-    rows = accounts.select("account_id", *there).execute()
-    if versioned:
-        rows = rows[~(rows["recorded_at"] >= as_of)].sort_values("recorded_at", na_position="first", kind="stable")
-    return rows.drop_duplicates("account_id", keep="last").set_index("account_id")
+def known(accounts: Any, as_of: pd.Timestamp) -> Any:
+    """Return an Ibis table: each account in the last version recorded before `as_of`, and whether it is observed then.
+
+    Columns: account_id, name, csm, parent_account_id and strategic (null where the source lacks them), observed.
+    """
+    at = (as_of - pd.Timestamp(0)) // pd.Timedelta(microseconds=1)
+    types = {name: IBIS_TYPES[TABLES["accounts"].column(name).kind] for name in _SHOWN}
+    values = {name: accounts[name] if name in accounts.columns else ibis.null(kind) for name, kind in types.items()}
+    times = {
+        name: micros(accounts[name]) if name in accounts.columns else ibis.null("int64")
+        for name in ("recorded_at", "observed_from", "observed_until")
+    }
+    rows = accounts.select("account_id", **values, **times)
+    rows = rows.filter(rows.recorded_at.isnull() | (rows.recorded_at < at))
+    # Among versions recorded at one instant the values decide, never the order in which they lie.
+    order = [rows.recorded_at.desc(), *(rows[name] for name in (*_SHOWN, "observed_from", "observed_until"))]
+    ranked = rows.mutate(place=ibis.row_number().over(group_by=rows.account_id, order_by=order))
+    last = ranked.filter(ranked.place == 0)
+    begun = last.observed_from.isnull() | (last.observed_from <= at)
+    return last.select("account_id", *_SHOWN, observed=begun & (last.observed_until.isnull() | (last.observed_until >= at)))

@@ -1,6 +1,6 @@
 """Scoring a portfolio at one instant: health, predictions, curve, reasons and play, one record per account (interface.md)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,17 +57,40 @@ def score(
     facts = now.facts.assign(strategic=who["strategic"], parent_account_id=who["parent_account_id"])
     if now.features.empty:
         return Scored([], [], now.features, facts)
-    connected = set(tables)
+    accounts = accounts_of(now, before, earlier, who, as_of, set(tables), settings, contacts(tables, as_of))
+    restricted = account_ids is not None and marks is not None
+    found = assess(accounts, champions, settings, versions=versions, marks=marks, whole=not restricted)
+    order = sorted(range(len(accounts.ids)), key=lambda k: _urgency(found.records[k], found.choices[k]))
+    records, choices = [found.records[k] for k in order], [found.choices[k] for k in order]
+    return Scored(records, choices, *(frame.iloc[order].reset_index(drop=True) for frame in (now.features, facts)))
+
+
+def instants(as_of: pd.Timestamp) -> list[pd.Timestamp]:
+    """T, and the instants before it that scoring compares with: 90 days, then 30."""
+    return [as_of - pd.Timedelta(days=days) for days in (0, BEFORE_DAYS, CHANGE_DAYS)]
+
+
+def accounts_of(
+    now: Snapshot,
+    before: Snapshot,
+    earlier: Snapshot,
+    who: pd.DataFrame,
+    as_of: pd.Timestamp,
+    connected: Set[str],
+    settings: ScoringSettings,
+    people: Mapping[str, list[dict[str, str]]],
+) -> Accounts:
+    """Put together what is scored: snapshots at `instants` and `who` (serving.people.identities) have the same rows."""
     earlier_score = health.score(health.inputs(earlier), connected).accounts["score"].where(earlier.facts["active"])
-    accounts = Accounts(
+    return Accounts(
         as_of,
         now.features["account_id"].tolist(),
         Matrix.of(now.features),
         connected,
-        facts["leaving"].to_numpy(dtype=np.bool_) & settings.notice_is_leaving,
-        facts["mrr"].to_numpy(dtype=np.float64) * YEAR_MONTHS,
-        facts["renewal_at"].to_numpy("datetime64[us]"),
-        facts["notice_by"].to_numpy("datetime64[us]"),
+        now.facts["leaving"].to_numpy(dtype=np.bool_) & settings.notice_is_leaving,
+        now.facts["mrr"].to_numpy(dtype=np.float64) * YEAR_MONTHS,
+        now.facts["renewal_at"].to_numpy("datetime64[us]"),
+        now.facts["notice_by"].to_numpy("datetime64[us]"),
         names=who["name"].astype(str).tolist(),
         csms=_or_none(who["csm"]),
         parents=_or_none(who["parent_account_id"]),
@@ -75,13 +98,8 @@ def score(
         before=Matrix.of(before.features),
         peers=Matrix.of(now.peers),
         health_before=_or_none(earlier_score),
-        contacts=contacts(tables, as_of),
+        contacts=people,
     )
-    restricted = account_ids is not None and marks is not None
-    found = assess(accounts, champions, settings, versions=versions, marks=marks, whole=not restricted)
-    order = sorted(range(len(accounts.ids)), key=lambda k: _urgency(found.records[k], found.choices[k]))
-    records, choices = [found.records[k] for k in order], [found.choices[k] for k in order]
-    return Scored(records, choices, *(frame.iloc[order].reset_index(drop=True) for frame in (now.features, facts)))
 
 
 def _active(
@@ -95,8 +113,7 @@ def _active(
     ids = tables["subscriptions"].select("account_id").distinct().order_by("account_id").execute()["account_id"]
     if account_ids is not None:
         ids = ids[ids.isin(account_ids)]
-    instants = [as_of - pd.Timedelta(days=days) for days in (0, BEFORE_DAYS, CHANGE_DAYS)]
-    spine = pd.DataFrame({"as_of": instants}).merge(pd.DataFrame({"account_id": ids}), how="cross")
+    spine = pd.DataFrame({"as_of": instants(as_of)}).merge(pd.DataFrame({"account_id": ids}), how="cross")
     built = snapshot(tables, spine[["account_id", "as_of"]], product_features(champions), progress=progress)
     active = built.facts["active"].iloc[: len(ids)].reset_index(drop=True) & observed(tables, ids, as_of)
     at = np.flatnonzero(active.to_numpy(dtype=bool))

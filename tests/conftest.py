@@ -12,11 +12,12 @@ from mlflow import MlflowClient
 from ran import Demo, Kunto, Ran
 from served import served
 from small_company import CONFIG, TABLES
+from sparks import spark
 
 import simulation
 from kunto.cli import main
 
-__all__ = ["new_url", "postgres", "served", "store"]  # fixtures of every folder of tests
+__all__ = ["new_url", "postgres", "served", "spark", "store"]  # fixtures of every folder of tests
 
 ACCOUNTS, MONTHS, SEED = 120, 20, 2
 HORIZON = 90

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from mlflow import MlflowClient
 from small_company import CONFIG, FINDING, TABLES
@@ -108,6 +109,10 @@ def test_features_of_an_instant_and_monthly(demo: Any, kunto: Any) -> None:
     assert set(frame.columns) >= {"account_id", "as_of", *catalog()}
     assert frame["as_of"].unique().tolist() == [pd.Timestamp("2026-02-03")]
     assert Path(one.json[0]).parent == demo.path / "features"
+    made_of = pq.read_schema(one.json[0]).metadata[b"kunto"]
+    again = kunto("features", "-w", demo.path, "--as-of", "2026-02-03", "--json")
+    assert pq.read_schema(again.json[0]).metadata[b"kunto"] == made_of
+    assert json.loads(made_of).keys() == {"data", "config", "code", "engine", "product_features", "as_of"}
     months = kunto("features", "-w", demo.path, "--monthly", "2026-01-15", "2026-03-01")
     assert "Wrote 2 file(s)" in months.told
     assert {path.stem for path in (demo.path / "features").iterdir()} >= {"2026-02-01T000000", "2026-03-01T000000"}

@@ -11,8 +11,10 @@ from rich.table import Table
 import simulation
 from features.findings import Finding, Report
 from features.recognise import propose
-from kunto import jobs
-from kunto.commands.options import DEFAULT_WORKSPACE, AsOf, JsonOption, WorkspaceOption
+from kunto import jobs, spark_jobs
+from kunto.commands import on_spark
+from kunto.commands.on_spark import late
+from kunto.commands.options import DEFAULT_WORKSPACE, AsOf, Engine, FromTables, JsonOption, Master, WorkspaceOption
 from kunto.console import out, print_json, watching
 from kunto.workspace import Workspace
 
@@ -100,16 +102,28 @@ def features(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_of: AsOf = None,
     monthly: Annotated[tuple[str, str] | None, typer.Option(metavar="FROM TO", help="Each month's first, FROM ≤ T ≤ TO.")] = None,
+    engine: Engine = "duckdb",
+    master: Master = None,
+    source: FromTables = None,
+    target: Annotated[
+        str | None, typer.Option("--out", metavar="PATH_OR_URL", help="With --engine spark: the folder or URL to write.")
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Write the feature table at an instant, or at each month's first, as Parquet."""
     if as_of is not None and monthly is not None:
         raise typer.BadParameter("give --as-of or --monthly, not both")
     place = Workspace(workspace)
+    until = jobs.data_until(place.mapping)
+    dates = [pd.Timestamp(as_of) if as_of else until] if monthly is None else _month_firsts(*monthly)
+    if engine == "spark":
+        cluster = on_spark.cluster(place, master, source, target)
+        on_spark.run("features", place, cluster, dates, lambda: spark_jobs.features(place, cluster, dates), json=json)
+        return
+    on_spark.refuse(master=master, out=target, **{"from": source})
     company = jobs.open_company(place).usable()
-    dates = [pd.Timestamp(as_of) if as_of else company.data_until] if monthly is None else _month_firsts(*monthly)
-    if max(dates) > company.data_until:
-        raise late(max(dates), company)
+    if max(dates) > until:
+        raise late(max(dates), until)
     with watching() as watch:
         watch.stage("features")
         paths = jobs.write_features(place, company, dates, watch)
@@ -129,11 +143,3 @@ def _month_firsts(first: str, last: str) -> list[pd.Timestamp]:
     if not dates:
         raise typer.BadParameter(f"--monthly {first} {last} holds no month's first; give FROM, then a later TO")
     return dates
-
-
-def late(instant: pd.Timestamp, company: jobs.Company) -> typer.BadParameter:
-    """The error of an instant of which the data cannot speak."""
-    told = (
-        f"{instant} lies after the end of the data: give an instant up to {company.data_until}, or move data_until in kunto.toml"
-    )
-    return typer.BadParameter(told)

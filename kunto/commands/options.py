@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,5 +39,18 @@ AsOf = Annotated[
     datetime | None,
     typer.Option(
         "--as-of", metavar="DATE", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="The instant T; default: the end of the data."
+    ),
+]
+Engine = Annotated[Literal["duckdb", "spark"], typer.Option("--engine", help="What computes: DuckDB here, or Spark.")]
+Master = Annotated[
+    str | None,
+    typer.Option("--master", help="With --engine spark: local[2], spark://host:port, yarn or k8s://…; default: local[*]."),
+]
+FromTables = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="PATH_OR_URL",
+        help="What Spark reads: Parquet tables in the contract's form; default: the workspace's Parquet folder.",
     ),
 ]

@@ -8,18 +8,21 @@ from typing import Annotated, Any
 import pandas as pd
 import typer
 
-from kunto import jobs
-from kunto.commands import data, training
-from kunto.commands.data import late
+from kunto import jobs, spark_jobs
+from kunto.commands import data, on_spark, training
+from kunto.commands.on_spark import late
 from kunto.commands.options import (
     DEFAULT_WORKSPACE,
     AllowLeak,
     AsOf,
+    Engine,
     Event,
     Every,
+    FromTables,
     Grace,
     Horizon,
     JsonOption,
+    Master,
     Outcome,
     Seed,
     TestFrom,
@@ -38,16 +41,32 @@ _FORMATS = (".parquet", ".csv", ".json")
 def score(
     workspace: WorkspaceOption = DEFAULT_WORKSPACE,
     as_of: AsOf = None,
-    file: OutFile = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--out", help="Also write every scored account: FILE.parquet, .csv or .json; with Spark a folder or URL."),
+    ] = None,
+    engine: Engine = "duckdb",
+    master: Master = None,
+    source: FromTables = None,
     json: JsonOption = False,
 ) -> None:
-    """Score every active account, write history and decisions into the store, and print the worklist."""
-    _check_file(file)
+    """Score every active account, write history and decisions into the store, and print the worklist.
+
+    With --engine spark the scores are written as Parquet at --out and nothing else: the store stays as it is.
+    """
     place = Workspace(workspace)
+    if engine == "spark":
+        cluster = on_spark.cluster(place, master, source, target)
+        at = pd.Timestamp(as_of) if as_of else jobs.data_until(place.mapping)
+        on_spark.run("scores", place, cluster, [at], lambda: spark_jobs.score(place, cluster, at), json=json)
+        return
+    on_spark.refuse(master=master, **{"from": source})
+    file = None if target is None else Path(target)
+    _check_file(file)
     company = jobs.open_company(place).usable()
     instant = pd.Timestamp(as_of) if as_of else company.data_until
     if instant > company.data_until:
-        raise late(instant, company)
+        raise late(instant, company.data_until)
     company = jobs.with_arrived(place, company, instant)
     with watching() as watch:
         scored = jobs.score_portfolio(place, company, instant, place.settings.training, watch)

@@ -7,11 +7,10 @@ from datetime import datetime
 import numpy as np
 import pandas as pd
 
-from features.builder import snapshot
 from features.catalogue import catalog
 from features.contract import TABLES
 from reference.account import Expected, expected
-from reference.engines import on_engine
+from reference.engines import ENGINES
 from reference.histories import ACCOUNTS, FOREIGN, History
 from reference.peers import Peers, versus
 from reference.shapes import Shape
@@ -63,7 +62,7 @@ def compare(histories: Sequence[History], shape: Shape, engine: str) -> Compared
     accounts = list(frames["accounts"]["account_id"])
     wanted = {at: expected(frames, accounts, at, PRODUCT_FEATURES) for at in shape.instants}
     spine = pd.MultiIndex.from_product([shape.instants, accounts], names=["as_of", "account_id"]).to_frame(index=False)
-    built = snapshot(on_engine(engine, frames), spine, PRODUCT_FEATURES)
+    built = ENGINES[engine](frames, spine, PRODUCT_FEATURES)
     facts = built.facts.assign(
         **{name: (built.facts[name] - built.facts["as_of"]) / pd.Timedelta(days=1) for name in ("renewal_at", "notice_by")}
     )

@@ -1,23 +1,43 @@
-"""Tables on an engine: the one place where each engine's tables are made."""
+"""Tables on an engine, built by it: the one place where each engine's tables are made."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import ibis
 import pandas as pd
+import pyarrow as pa
+from sparks import MASTER
+
+from features.builder import Snapshot, snapshot, snapshot_of
+from features.spark import connect, read_tables
+from features.spark_builder import found
 
 Frames = Mapping[str, pd.DataFrame]
+Build = Callable[[Frames, pd.DataFrame, Sequence[str]], Snapshot]
 
 
-def _duckdb(frames: Frames) -> dict[str, Any]:
+def _duckdb(frames: Frames, spine: pd.DataFrame, product_features: Sequence[str]) -> Snapshot:
     connection = ibis.duckdb.connect()
-    return {name: connection.create_table(name, frame) for name, frame in frames.items()}
+    tables = {name: connection.create_table(name, frame) for name, frame in frames.items()}
+    return snapshot(tables, spine, product_features)
 
 
-#: Engine → how its tables are made of pandas frames.
-ENGINES: dict[str, Callable[[Frames], dict[str, Any]]] = {"duckdb": _duckdb}
+def _spark(frames: Frames, spine: pd.DataFrame, product_features: Sequence[str]) -> Snapshot:
+    """Build on the Spark that runs (the fixture `spark`); the spine holds each row once."""
+    connection = connect(MASTER)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, frame in frames.items():
+            frame.to_parquet(Path(folder, f"{name}.parquet"), index=False)
+        asked = spine.astype({"as_of": "datetime64[us]"})
+        asked.to_parquet(Path(folder, "asked.parquet"), index=False)
+        rows = connection.parquet(str(Path(folder, "asked.parquet")))
+        with found(connection, read_tables(connection, folder), rows, str(Path(folder, "out")), product_features) as frame:
+            built = frame.toArrow()
+    place = pd.MultiIndex.from_arrays([built["account_id"].to_pylist(), built["as_of"].to_pylist()])
+    wanted = pd.MultiIndex.from_arrays([asked["account_id"], asked["as_of"].astype("int64")])
+    return snapshot_of(built.take(pa.array(place.get_indexer(wanted))), product_features)
 
 
-def on_engine(name: str, frames: Frames) -> dict[str, Any]:
-    """Return `frames` as tables of the engine called `name`, as `features.builder.snapshot` takes them."""
-    return ENGINES[name](frames)
+#: Engine → what it builds of pandas frames.
+ENGINES: dict[str, Build] = {"duckdb": _duckdb, "spark": _spark}
