@@ -36,6 +36,7 @@ def duck() -> Any:
 # --- the plan of a build ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.trust
 def test_every_step_of_a_build_gives_the_same_rows(spark: Any, duck: Any) -> None:
     read = {count.source for count in counts()} | {"fx"}
     frames = random_tables(7, ACCOUNTS, {}, "2024-01-01", "2025-06-01")
