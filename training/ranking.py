@@ -263,7 +263,8 @@ def _fitted_line(ranking: Ranking, start: FloatArray) -> FloatArray:
         curvature = np.array([[spread.sum(), tilt.sum()], [tilt.sum(), tilt @ z]])
         step = np.linalg.solve(curvature, [error.sum(), error @ z])
         moved = float(np.abs(step[0] + step[1] * z[[0, -1]]).max())
-        if moved < 1e-7:
+        if moved < 1e-7:  # so near the end, a whole step ends at it
+            line = line - step
             return np.array([line[0] - line[1] * centre, line[1]])
         line = line - step * (np.log1p(moved) / moved)
     return np.full(2, np.nan)
