@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.table import Table
 from woodelf import WoodelfExplainer  # type: ignore[import-untyped]
 
 from benchmarks.memory import peak_mib, reset_peak
 from benchmarks.oracle import positive
+from benchmarks.ratios import print_ratios
 from features.catalogue import Feature, catalog
-from kunto.console import Watch, out, print_json, watching
+from kunto.console import Watch, print_json, watching
 from models.booster import BoosterModel, BoosterSettings
 from models.hazard import CURVE_DAYS, STEP, STEP_COLUMNS, at_step
 from models.matrix import FloatArray, Matrix
@@ -270,14 +270,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.json:
         print_json(rows)
         return
-    table = Table(title="Explaining beside the libraries; ratio > 1: ours is better")
-    for heading in ("what", "ratio", "ours", "peer", "MiB", "peer's MiB", "largest difference"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
-    for row in rows:
-        figures = [f"{row[name]:,.2f}" for name in ("ratio", "ours", "peer")]
-        memory = [f"{row[name]:,.0f}" for name in ("peak_mib", "peer_peak_mib")]
-        table.add_row(row["row"], *figures, *memory, f"{row['largest_difference']:.1e}")
-    out.print(table)
+    print_ratios("Explaining beside the libraries", rows, lambda row: f"{row['largest_difference']:.1e}")
 
 
 if __name__ == "__main__":

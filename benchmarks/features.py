@@ -12,20 +12,20 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
-from rich.table import Table
 
 from benchmarks.feature_agreement import largest_difference
 from benchmarks.feature_events import ACCOUNTS, EVENTS, night, write_events, write_spine
 from benchmarks.feature_peers.environment import interpreter, run_program
 from benchmarks.oracle import positive
-from kunto.console import Watch, err, out, print_json, watching
+from benchmarks.ratios import print_ratios
+from kunto.console import Watch, err, print_json, watching
 
 LARGE, SLICE = 200_000_000, 500
 NIGHT_EVENTS = 70_000
@@ -159,15 +159,12 @@ def _nights(company: Company, events: int, accounts: int, watch: Watch) -> Itera
 def _kept(company: Company, new: Path) -> tuple[Timed, Timed, Timed]:
     """Time the keeping of a company's rollups, a night on them, and one account's features after it."""
     with _temporary(company.scratch) as place:
-        kept = place / "rollups"
-        printed = run_program(Path(sys.executable), "benchmarks.feature_peers.kept", company.files, company.spine, kept)
-        backfill = json.loads(printed.splitlines()[-1])
+        backfill = timed("kept", replace(company, scratch=place))
+        kept = backfill.wrote
         printed = run_program(Path(sys.executable), "benchmarks.feature_peers.nightly", company.files, new, kept)
         told = json.loads(printed.splitlines()[-1])
-        seconds = (backfill["seconds"], told["seconds"], told["account_seconds"])
-        peaks = (backfill["peak_mib"], told["peak_mib"], told["peak_mib"])
-        whole, night_, one = (Timed(spent, peak, kept) for spent, peak in zip(seconds, peaks, strict=True))
-        return whole, night_, one
+        peak = told["peak_mib"]
+        return backfill, Timed(told["seconds"], peak, kept), Timed(told["account_seconds"], peak, kept)
 
 
 def _interpreter(name: str, library: str) -> Path | None:
@@ -197,6 +194,10 @@ def _row(name: str, ours: Timed, peer: Timed, unit: float = 1.0) -> dict[str, An
     }
 
 
+def _apart(row: Mapping[str, Any]) -> str:
+    return "–" if row["difference"] is None else f"{row['difference']:.1e} ({row['differs_most']})"
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table, or the rows as JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.features", description=__doc__.splitlines()[0])
@@ -214,15 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if asked.json:
         print_json(rows)
         return
-    table = Table(title="Building features; ratio > 1: ours is better")
-    for heading in ("what", "ratio", "ours", "peer", "MiB", "peer's MiB", "largest difference"):
-        table.add_column(heading, justify="left" if heading == "what" else "right")
-    for row in rows:
-        figures = [f"{row[name]:,.2f}" for name in ("ratio", "ours", "peer")]
-        memory = [f"{row[name]:,.0f}" for name in ("peak_mib", "peer_peak_mib")]
-        apart = "–" if row["difference"] is None else f"{row['difference']:.1e} ({row['differs_most']})"
-        table.add_row(row["row"], *figures, *memory, apart)
-    out.print(table)
+    print_ratios("Building features", rows, _apart)
 
 
 if __name__ == "__main__":

@@ -27,12 +27,12 @@ from features.spine import Spine
 CHUNK_ROWS = 240_000
 #: NaT as the integer that NumPy keeps it as.
 _NO_INSTANT = int(np.iinfo(np.int64).min)
-FloatArray = npt.NDArray[np.float64]
 #: Of so few rows, planning is most of what they cost: the widest steps, whose tables are small, are planned once.
 FEW_ROWS = 100
 _PLANNED_ONCE = ("frame", "values", "features")
 #: Builders on one connection are told apart by their numbers.
 _numbers = count(1)
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -163,8 +163,8 @@ class Builder:
         if lacking:
             told = f"the kept rollups hold no sums of {min(lacking)!r}: update them with product_features={product_features!r}"
             raise ValueError(told)
-        given_tables = {name: table.recurring if isinstance(table, Rolled) else table for name, table in tables.items()}
-        known = {name: table if isinstance(table, ibis.Table) else ibis.memtable(table) for name, table in given_tables.items()}
+        rows = {name: table.recurring if isinstance(table, Rolled) else table for name, table in tables.items()}
+        known = {name: table if isinstance(table, ibis.Table) else ibis.memtable(table) for name, table in rows.items()}
         sources = given.read(known, product_features)
         for name, table in sources.items():
             self._name_source(name, table)

@@ -7,7 +7,6 @@ import pandas as pd
 
 from features.catalogue import counts
 from features.contract import REQUIRED_TABLES, TABLES
-from features.plan import required
 from features.revenue import Rates
 from features.visible import prepare
 
@@ -23,7 +22,12 @@ def read(tables: Mapping[str, Any], product_features: Sequence[str], *, lacking:
     Raises ValueError where a required table or column is missing (`lacking` says what to do then), a table's name is unknown, or
     a column has a time zone.
     """
-    required(tables, REQUIRED_TABLES)
+    for name in REQUIRED_TABLES:
+        if name not in tables:
+            raise ValueError(f"tables lacks {name!r}, which is required; given: {', '.join(sorted(tables)) or 'none'}")
+    for name in tables:
+        if name not in TABLES:
+            raise ValueError(f"tables has {name!r}, which the contract does not know; known: {', '.join(TABLES)}")
     wanted = {each.source for each in counts(product_features)} | {"fx"}
     found = {}
     for name, table in tables.items():

@@ -4,7 +4,7 @@ The plan is written once, in Ibis, over tables that are known by name and schema
 (features/builder.py: DuckDB; features/spark.py: Spark), compiles each step once, and runs them as often as there are rows.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -13,15 +13,14 @@ import ibis
 
 from features import peers, rollup, windows
 from features.catalogue import DAY, Count, catalog, counts, derived, reach_days, read_counts
-from features.catalogue.usage import BLOCK_DAYS, EDGES, FEATURES_IN, USERS_IN, named
-from features.contract import DECIMAL_TYPE, TABLES
+from features.catalogue.usage import BLOCK_DAYS, EDGES, FEATURES_IN, NAMED_EDGES, USERS_IN, named
+from features.contract import DECIMAL_TYPE
 from features.visible import prepare, visible, with_reported
 
 #: Columns of money that features read, brought to the reporting currency.
 _MONEY = {"subscriptions": "mrr", "invoices": "amount"}
-#: Counts that say who is scored and how much is at stake; and those of them that are instants.
+#: Counts that say who is scored and how much is at stake.
 FACTS = ("rows_running", "rows_noticed", "mrr_running", "seats_running", "renewal_at", "notice_by")
-_NAMED_EDGES = (0, 30, 90)
 _MIDNIGHT = ibis.literal(0, "int64")
 
 #: Stands before the name of every relation of the plan.
@@ -193,7 +192,7 @@ class _Plan:
         rolled = ibis.union(*parts)
         rows = rows.select("spine_id", "account_id", "as_of", "clock", "day")
         if relation in ("days", "named"):
-            edges = EDGES if relation == "days" else _NAMED_EDGES
+            edges = EDGES if relation == "days" else NAMED_EDGES
             found = windows.at_instants(rolled, rows, reach=edges[-1])
             return windows.by_age(found, edges, by=() if relation == "days" else ("feature",))
         within = USERS_IN if relation == "users" else FEATURES_IN
@@ -254,13 +253,3 @@ def _of_segment(rows: Any, segments: Any, names: Sequence[str]) -> tuple[Any, li
         **{f"of_{name}": segments[name] for name in keys}, **{f"peer_{name}": segments[name] for name in names}
     )
     return medians, [rows[own] == medians[f"of_{name}"] for name, own in keys.items()]
-
-
-def required(tables: Mapping[str, Any], names: Sequence[str]) -> None:
-    """Refuse tables that lack a required one, or hold one that the contract does not know; ValueError says which."""
-    for name in names:
-        if name not in tables:
-            raise ValueError(f"tables lacks {name!r}, which is required; given: {', '.join(sorted(tables)) or 'none'}")
-    for name in tables:
-        if name not in TABLES:
-            raise ValueError(f"tables has {name!r}, which the contract does not know; known: {', '.join(TABLES)}")

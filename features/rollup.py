@@ -10,7 +10,7 @@ lies on a day before D, was known on a day before D, and was not superseded befo
 | named | account, feature, day | the sum of quantity, for the features that declarations name |
 | users, features | account, user or feature, block of days | the days with use as bits of an integer |
 
-Days, users and features that are active within a window are then counted from bits; see `features.usage_windows`.
+Days, users and features that are active within a window are then counted from bits; see features/windows.py.
 """
 
 from collections.abc import Collection, Mapping

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import pandas as pd
@@ -57,6 +58,6 @@ class Spine:
         """What was computed for each chunk, in the order of the spine and on its index."""
         return pd.concat(chunks, ignore_index=True).iloc[self._ordered["position"].argsort().to_numpy()].set_axis(self.index)
 
-    @property
+    @cached_property
     def _ordered(self) -> pd.DataFrame:
         return self.rows.sort_values(["midnight", "position"])

@@ -20,6 +20,9 @@ REACH_DAYS = 365
 #: Windows by name: how many days, and how many lie between its end and T.
 WINDOWS = {"7d": (7, 0), "30d": (30, 0), "90d": (90, 0), "30d_before": (30, 30), "90d_before": (90, 90)}
 _LONGER = {"180d_before": (180, 30), "275d_before": (275, 90)} | {f"month_{m}": (30, 30 * m) for m in range(1, _MONTHS)}
+#: Windows of the features that are counted by name: visits to cancel, and the product's own most used ones.
+_VISIT_DAYS, _NAMED_DAYS = (30, 90), 90
+NAMED_EDGES = sorted({0, *_VISIT_DAYS, _NAMED_DAYS})
 #: Days before T at which a window or a block of days begins or ends, ascending.
 EDGES = sorted(
     {REACH_DAYS, *range(0, REACH_DAYS, BLOCK_DAYS)}.union(
@@ -160,7 +163,7 @@ COUNTS = [
     *map(_breadth, FEATURES_IN),
     *map(_day_mask, range(_BLOCKS)),
     *map(_value, (30, 90)),
-    *map(_cancellation_visits, (30, 90)),
+    *map(_cancellation_visits, _VISIT_DAYS),
     Count(
         "last_use_age", SOURCE, lambda v: ibis.least(v.age.min(), _RECENCY_DAYS * DAY), empty=_RECENCY_DAYS * DAY, over="days"
     ),
@@ -356,7 +359,7 @@ def of_product_features(names: Sequence[str]) -> tuple[list[Count], list[Feature
 
 def _of_product_feature(name: str, key: str) -> tuple[Count, list[Feature]]:
     count = Count(
-        f"{key}_90d", SOURCE, lambda v: v.quantity.sum(where=within(v, 90) & (v.feature == name)), over="named"
+        f"{key}_90d", SOURCE, lambda v: v.quantity.sum(where=within(v, _NAMED_DAYS) & (v.feature == name)), over="named"
     )  # fmt: skip
     return count, [
         _usage(
