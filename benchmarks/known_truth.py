@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.builder import Snapshot
 from features.loader import load
 from features.mapping import Mapping as TablesMapping
+from features.snapshots import Snapshot
 from models import health
 from models.outcome import OutcomeModel
 from training.dataset import build_dataset

@@ -1,7 +1,6 @@
 """The builder: tables and a spine in, one row of features per spine row out (interface.md "Python")."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
 from types import TracebackType
@@ -9,43 +8,28 @@ from typing import Any, Self
 
 import ibis
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 
 from features import given
-from features.catalogue import DAY, catalog
+from features.catalogue import DAY
 from features.catalogue.usage import REACH_DAYS
 from features.peers import SEGMENT, SEGMENT_OF_ROW
-from features.plan import ASKED, FACTS, MIDNIGHTS, PREFIX, Shape, Step, plan
+from features.plan import ASKED, MIDNIGHTS, PREFIX, Shape, Step, plan
 from features.rollup import KEYS
 from features.rollup_state import Rolled
+from features.snapshots import Places, Snapshot, features_of, snapshot_of
 from features.sources import literal
 from features.spine import Spine
 
 #: Rows computed in one query, peers included: bounds memory, and is the step of the progress bar.
 CHUNK_ROWS = 240_000
-#: NaT as the integer that NumPy keeps it as.
-_NO_INSTANT = int(np.iinfo(np.int64).min)
 #: Of so few rows, planning is most of what they cost: the widest steps, whose tables are small, are planned once.
 FEW_ROWS = 100
 _PLANNED_ONCE = ("frame", "values", "features")
 #: Builders on one connection are told apart by their numbers.
 _numbers = count(1)
-FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What is known per spine row, in the spine's order and on its index.
-
-    `features`: account_id, as_of and one float64 column per feature. `facts`: what decides who is scored and how much is at
-    stake: active, leaving, mrr, seats, renewal_at, notice_by, product, plan. `peers`: the peers' median of each feature.
-    """
-
-    features: pd.DataFrame
-    facts: pd.DataFrame
-    peers: pd.DataFrame
+Progress = Callable[[int, int], None]
 
 
 def build(tables: Mapping[str, Any], spine: Any, product_features: Sequence[str] = ()) -> pd.DataFrame:
@@ -62,7 +46,9 @@ def build(tables: Mapping[str, Any], spine: Any, product_features: Sequence[str]
     >>> float(frame.loc[0, "tenure_days"]), float(frame.loc[0, "seats"])
     (10.0, 5.0)
     """
-    return snapshot(tables, spine, product_features).features
+    checked = Spine.of(spine)
+    with Builder(tables, product_features, peers=False) as builder:
+        return builder.features(checked)
 
 
 def snapshot(
@@ -70,7 +56,7 @@ def snapshot(
     spine: Any,
     product_features: Sequence[str] = (),
     *,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Snapshot:
     """Return features, facts and peers' medians for each spine row; `progress(done, total)` counts spine rows.
 
@@ -81,48 +67,20 @@ def snapshot(
         return builder.snapshot(checked, progress=progress)
 
 
-def snapshot_of(found: pa.Table, product_features: Sequence[str] = ()) -> Snapshot:
-    """Cut rows of the plan's last step, `found`, into features, facts and peers; their order stays.
-
-    Features and peers' medians that are not among the columns are NaN.
-    """
-    declared = catalog(product_features)
-    as_of = pd.Series(_instants(found["as_of"]))
-    nothing = np.full(len(found), np.nan)
-    there = {name: _floats(found[name]) for name in found.column_names if pa.types.is_float64(found[name].type)}
-    values = {name: there.get(name, nothing) for name in declared}
-    peers = {name: there.get(f"peer_{name}", nothing) for name, feature in declared.items() if feature.versus is None}
-    fact = {name: found[f"fact_{name}"] for name in FACTS}
-    active, running, noticed = (column.to_numpy() for column in (found["active"], fact["rows_running"], fact["rows_noticed"]))
-    ids = found["account_id"].to_pandas()
-    facts = {
-        "account_id": ids,
-        "as_of": as_of,
-        "active": active,
-        "leaving": active & (running > 0) & (noticed == running),
-        "mrr": _floats(fact["mrr_running"]),
-        "seats": _floats(fact["seats_running"]),
-        "renewal_at": _instants(fact["renewal_at"]),
-        "notice_by": _instants(fact["notice_by"]),
-        "product": found["product"].to_pandas(),
-        "plan": found["plan"].to_pandas(),
-    }
-    return Snapshot(pd.DataFrame({"account_id": ids, "as_of": as_of, **values}), pd.DataFrame(facts), pd.DataFrame(peers))
-
-
 class Builder:
     """Features of one company's tables, on DuckDB; what does not depend on the rows that are asked for is computed once.
 
     A context manager: its temporary tables are dropped at the end. Use it, and the tables that it was given, from one thread at
-    a time. Errors as `build`.
+    a time. `peers`: the peers' medians of all features are wanted, by `snapshot`; without them `features` is quicker. Errors as
+    `build`.
     """
 
-    def __init__(self, tables: Mapping[str, Any], product_features: Sequence[str] = ()) -> None:
+    def __init__(self, tables: Mapping[str, Any], product_features: Sequence[str] = (), *, peers: bool = True) -> None:
         self._backend = _backend(table.recurring if isinstance(table, Rolled) else table for table in tables.values())
         self._prefix = f"{PREFIX}{next(_numbers)}_"
         self._made: dict[str, str] = {}
         self._given: list[Any] = []
-        self._product_features = tuple(product_features)
+        self._product_features, self._peers = tuple(product_features), peers
         self._peers_at: set[int] = set()
         self._rolled_days: tuple[int, int] | None = None
         self._empty: set[str] = set()
@@ -147,14 +105,36 @@ class Builder:
         self._made.clear()
         self._given.clear()
 
-    def snapshot(self, spine: Any, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Snapshot:
+    def snapshot(self, spine: Any, *, progress: Progress = lambda done, total: None) -> Snapshot:
         """Return features, facts and peers' medians for each spine row, as the function `snapshot` does."""
+        if not self._peers:
+            raise ValueError("this builder computes no medians of peers: make it with peers=True, or ask for features()")
         wanted = Spine.of(spine)
-        parts = []
+        found, rows = self._answer(wanted, progress)
+        made = snapshot_of(self._with_medians(found), self._product_features, rows)
+        return Snapshot(*(frame.set_axis(wanted.index) for frame in (made.features, made.facts, made.peers)))
+
+    def features(self, spine: Any, *, progress: Progress = lambda done, total: None) -> pd.DataFrame:
+        """Return the features of each spine row, as the function `build` does."""
+        wanted = Spine.of(spine)
+        found, rows = self._answer(wanted, progress)
+        return features_of(found, self._product_features, rows).set_axis(wanted.index)
+
+    def _answer(self, wanted: Spine, progress: Progress) -> tuple[pa.Table, Places]:
+        """Rows of the step `features`, and which of them each spine row is."""
+        parts: list[pa.Table] = []
+        rows = np.zeros(len(wanted), np.intp)
+        answered = told = 0
         for chunk in wanted.chunks(self._accounts, CHUNK_ROWS):
+            asked = chunk.groupby(["account_id", "as_of"], sort=False).ngroup().to_numpy()
             parts.append(self._found(chunk))
-            progress(sum(len(part.features) for part in parts), len(wanted))
-        return Snapshot(*(wanted.in_order([getattr(part, name) for part in parts]) for name in ("features", "facts", "peers")))
+            numbers = parts[-1]["asked_id"].to_numpy()
+            place = np.empty(len(numbers), np.intp)
+            place[numbers] = np.arange(len(numbers))
+            rows[chunk["position"].to_numpy()] = answered + place[asked]
+            answered, told = answered + len(numbers), told + len(chunk)
+            progress(told, len(wanted))
+        return pa.concat_tables(parts), rows
 
     def _prepare(self, tables: Mapping[str, Any], product_features: tuple[str, ...]) -> tuple[tuple[Step, str], ...]:
         """Name the tables on the connection, make what depends on them alone, and return the steps that rows need."""
@@ -170,7 +150,7 @@ class Builder:
             self._name_source(name, table)
         schemas = {name: table.schema() for name, table in sources.items()}
         self._foreign = given.foreign(schemas, self._currencies)
-        steps = _compiled(Shape(tuple(schemas.items()), self._foreign, product_features, self._rolled is not None))
+        steps = _compiled(Shape(tuple(schemas.items()), self._foreign, product_features, self._rolled is not None, self._peers))
         for step, sql in steps:
             if step.kind != "rows":
                 self._make(step, sql)
@@ -202,16 +182,20 @@ class Builder:
     def _make_again(self, step: Step, sql: str) -> None:
         """Make a relation that there is already without a new name, which would have every prepared statement planned anew."""
         name = f"{self._prefix}{step.name}"
-        insert = f'insert into "{name}" {self._named(sql)}'
+        insert = f'insert into "{name}" {sql}'
         self._run(f'truncate "{name}"')
-        if step.name not in _PLANNED_ONCE:
-            self._run(insert)
-            return
-        again = f"{name}_again"
+        if step.name in _PLANNED_ONCE:
+            self._read_again(step, insert)
+        else:
+            self._run(self._named(insert))
+
+    def _read_again(self, step: Step, sql: str) -> Any:
+        """Run a statement that is planned but once."""
+        again = f"{self._prefix}{step.name}_again"
         if again not in self._made:
-            self._run(f'prepare "{again}" as {insert}')
+            self._run(f'prepare "{again}" as {self._named(sql)}')
             self._made[again] = "prepared"
-        self._run(f'execute "{again}"')
+        return self._run(f'execute "{again}"')
 
     def _named(self, sql: str) -> str:
         """The SQL of a step, with this builder's names."""
@@ -227,9 +211,8 @@ class Builder:
     def _run(self, sql: str) -> Any:
         return self._backend.con.execute(sql)
 
-    def _found(self, chunk: pd.DataFrame) -> Snapshot:
-        """Compute the rows of one chunk, and the medians of its midnights."""
-        key = chunk.groupby(["account_id", "as_of"], sort=False).ngroup().to_numpy()
+    def _found(self, chunk: pd.DataFrame) -> pa.Table:
+        """Compute the rows of one chunk, each once, in any order, and the medians of its midnights."""
         first = ~chunk.duplicated(["account_id", "as_of"]).to_numpy()
         asked = chunk[first].assign(asked_id=np.arange(first.sum()))[list(ASKED)]
         midnights = sorted(set(chunk["midnight"]) - self._peers_at)
@@ -247,7 +230,9 @@ class Builder:
         for step, sql in self._steps:
             if step.name in skipped:
                 continue
-            if few and f"{self._prefix}{step.name}" in self._made:
+            if step.name == "features":
+                found = self._read_again(step, sql) if few else self._run(self._named(sql))
+            elif few and f"{self._prefix}{step.name}" in self._made:
                 self._make_again(step, sql)
             else:
                 self._make(step, sql)
@@ -256,10 +241,7 @@ class Builder:
             if step.name == "segments":
                 self._run(f'insert into "{self._prefix}segments_known" from "{self._prefix}segments"')
                 self._peers_at.update(midnights)
-        found = self._run(f'from "{self._prefix}features" order by asked_id').to_arrow_table()
-        if len(found) < len(chunk):
-            found = found.take(pa.array(key))
-        return snapshot_of(self._with_medians(found), self._product_features)
+        return found.to_arrow_table()
 
     def _skipped(self, *, at_midnight: bool, peers_known: bool) -> set[str]:
         """Steps that would make nothing new; the last one only adds medians, which few rows share."""
@@ -319,13 +301,3 @@ def _backend(tables: Iterable[Any]) -> Any:
     if len(own) > 1:
         raise ValueError(f"tables are on {len(own)} DuckDB connections: give tables of one")
     return own[0] if own else ibis.duckdb.connect()
-
-
-def _floats(column: pa.ChunkedArray) -> FloatArray:
-    """Numbers as float64, NaN where there is none."""
-    return column.cast(pa.float64()).to_numpy()
-
-
-def _instants(micros: pa.ChunkedArray) -> npt.NDArray[np.datetime64]:
-    """Microseconds since 1970 as datetime64, NaT where there is none."""
-    return micros.cast(pa.int64()).fill_null(_NO_INSTANT).to_numpy().view("datetime64[us]")

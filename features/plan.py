@@ -47,13 +47,15 @@ class Step:
 class Shape:
     """All that a plan depends on: the tables' schemas, currencies that have rates, and the product's own features.
 
-    `rolled`: most of the use is given as rollups, `stored_<relation>`, and the table `usage` holds the rest.
+    `rolled`: most of the use is given as rollups, `stored_<relation>`, and the table `usage` holds the rest. `peers`: the peers'
+    medians of all features are wanted, not of those alone that a feature is compared by.
     """
 
     schemas: tuple[tuple[str, Any], ...]
     foreign: tuple[str, ...]
     product_features: tuple[str, ...]
     rolled: bool = False
+    peers: bool = True
 
     @property
     def columns(self) -> dict[str, set[str]]:
@@ -85,6 +87,8 @@ class _Plan:
         reads = read_counts(shape.product_features)
         self.known = [name for name in self.declared if all(of_source[count] in self.sources for count in reads[name])]
         self.own = [name for name in self.known if self.declared[name].versus is None]
+        compared = {self.declared[name].versus for name in self.known}
+        self.medians = self.own if shape.peers else [name for name in self.own if name in compared]
         self._named: dict[str, Any] = {}
 
     def steps(self) -> Iterator[Step]:
@@ -109,7 +113,8 @@ class _Plan:
         yield self._keep("segments", "rows", self._segments(midnights))
         segments = self._named["segments_known"] = ibis.table(self._named["segments"].schema(), name=f"{PREFIX}segments_known")
         yield self._keep("features", "rows", self._features(segments))
-        yield self._keep("found", "rows", self._found(segments))
+        if self.shape.peers:
+            yield self._keep("found", "rows", self._found(segments))
 
     def _keep(self, name: str, kind: Kind, expr: Any) -> Step:
         self._named[name] = ibis.table(expr.schema(), name=f"{PREFIX}{name}")
@@ -225,7 +230,7 @@ class _Plan:
         values = self._named["values"]
         wanted = midnights.rename(wanted="midnight")
         population = values.join(wanted, [values.as_of == wanted.wanted]).drop("wanted")
-        return peers.segment_medians(population.filter(population.active), self.own)
+        return peers.segment_medians(population.filter(population.active), self.medians)
 
     def _features(self, segments: Any) -> Any:
         """Each asked row: facts, all features, and which segment its peers are."""

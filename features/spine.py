@@ -1,6 +1,6 @@
 """The spine: which accounts at which instants, in the order and on the index in which they are asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Self
@@ -53,10 +53,6 @@ class Spine:
             yield chunk
         if self.rows.empty:
             yield self.rows
-
-    def in_order(self, chunks: Sequence[pd.DataFrame]) -> pd.DataFrame:
-        """What was computed for each chunk, in the order of the spine and on its index."""
-        return pd.concat(chunks, ignore_index=True).iloc[self._ordered["position"].argsort().to_numpy()].set_axis(self.index)
 
     @cached_property
     def _ordered(self) -> pd.DataFrame:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.builder import Snapshot
+from features.snapshots import Snapshot
 from models.matrix import FloatArray, Matrix, Table, known_values_of, values_of
 from models.measuring import BoolArray, Connected, Curves, Measuring, fade
 from models.scorecard import Scorecard, default_scorecard, load_scorecard

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from features.builder import Snapshot, snapshot
+from features.builder import snapshot
+from features.snapshots import Snapshot
 from models import health
 from models.choice import Choice
 from models.matrix import Matrix

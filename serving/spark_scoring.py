@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
-from features.builder import Snapshot, snapshot_of
+from features.snapshots import Snapshot, snapshot_of
 from features.spark import arrow_schema
 from features.spark_builder import found, require_absent
 from models.scorecard import default_scorecard

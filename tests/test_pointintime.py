@@ -8,12 +8,13 @@ import pandas as pd
 import pytest
 from random_tables import DAY, late_news, random_tables
 
-from features.builder import Snapshot, snapshot
+from features.builder import snapshot
 from features.catalogue import catalog, counts
 from features.contract import TABLES
 from features.loader import load
 from features.mapping import Mapping
 from features.revenue import mrr_at
+from features.snapshots import Snapshot
 
 AT = pd.Timestamp("2025-06-10 13:37:00.000001")
 TICK = pd.Timedelta(microseconds=1)

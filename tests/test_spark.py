@@ -15,8 +15,9 @@ from sparks import MASTER, UNCLOSED
 
 from benchmarks.real_data import DATA, PROTOCOLS
 from benchmarks.real_data import _mapping as mapping_of
-from features.builder import Snapshot, build, snapshot, snapshot_of
+from features.builder import build, snapshot
 from features.loader import load
+from features.snapshots import Snapshot, snapshot_of
 from features.sources import SourceError
 from features.spark import read_tables
 from features.spark_builder import write_features

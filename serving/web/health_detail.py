@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from features.builder import Snapshot
 from features.catalogue import Feature
+from features.snapshots import Snapshot
 from models import health
 from models.health import default_scorecard
 from models.sentences import RELATIVE, Language, shown

@@ -9,7 +9,8 @@ import pandas as pd
 import pyarrow as pa
 from sparks import MASTER
 
-from features.builder import Snapshot, snapshot, snapshot_of
+from features.builder import snapshot
+from features.snapshots import Snapshot, snapshot_of
 from features.spark import connect, read_tables
 from features.spark_builder import found
 
