@@ -18,6 +18,7 @@ from features.peers import SEGMENT, SEGMENT_OF_ROW
 from features.plan import ASKED, MIDNIGHTS, PREFIX, Shape, Step, plan
 from features.rollup import KEYS
 from features.rollup_state import Rolled
+from features.running_use import RELATIONS, RunningUse
 from features.snapshots import Places, Snapshot, features_of, snapshot_of
 from features.sources import literal
 from features.spine import Spine
@@ -83,6 +84,7 @@ class Builder:
         self._product_features, self._peers = tuple(product_features), peers
         self._peers_at: set[int] = set()
         self._rolled_days: tuple[int, int] | None = None
+        self._running: RunningUse | None = None
         self._empty: set[str] = set()
         try:
             self._steps = self._prepare(tables, self._product_features)
@@ -127,7 +129,7 @@ class Builder:
         answered = told = 0
         for chunk in wanted.chunks(self._accounts, CHUNK_ROWS):
             asked = chunk.groupby(["account_id", "as_of"], sort=False).ngroup().to_numpy()
-            parts.append(self._found(chunk))
+            parts.append(self._found(chunk, many=wanted.many_midnights))
             numbers = parts[-1]["asked_id"].to_numpy()
             place = np.empty(len(numbers), np.intp)
             place[numbers] = np.arange(len(numbers))
@@ -150,14 +152,18 @@ class Builder:
             self._name_source(name, table)
         schemas = {name: table.schema() for name, table in sources.items()}
         self._foreign = given.foreign(schemas, self._currencies)
-        steps = _compiled(Shape(tuple(schemas.items()), self._foreign, product_features, self._rolled is not None, self._peers))
+        self._shape = Shape(tuple(schemas.items()), self._foreign, product_features, self._rolled is not None, self._peers)
+        steps = _compiled(self._shape)
         for step, sql in steps:
             if step.kind != "rows":
                 self._make(step, sql)
         self._relation_schemas = {
             name: step.expr.schema().names for name in KEYS for step, _ in steps if step.name == f"used_{name}"
         }
-        self._accounts = int(self._run(f'select count(*) from "{self._prefix}accounts"').fetchone()[0])
+        numbers, numbered = f"{self._prefix}numbers", "row_number() over (order by account_id) - 1 as number"
+        self._run(f'create temp table "{numbers}" as select account_id, {numbered} from "{self._prefix}accounts"')
+        self._made[numbers] = "table"
+        self._accounts = int(self._run(f'select count(*) from "{numbers}"').fetchone()[0])
         segments = next(step for step, _ in steps if step.name == "segments")
         for name, schema in (("segments_known", segments.expr.schema()), ("asked", ASKED), ("midnights", MIDNIGHTS)):
             self._fill(name, schema.to_pyarrow().empty_table())
@@ -208,10 +214,14 @@ class Builder:
         self._backend.con.unregister(f"{self._prefix}filling")
         self._made[f"{self._prefix}{name}"] = "table"
 
+    def _query(self, sql: str) -> pa.Table:
+        """Answer a query whose result is large: relations are turned into Arrow in parallel, executed statements are not."""
+        return self._backend.con.sql(sql).to_arrow_table()
+
     def _run(self, sql: str) -> Any:
         return self._backend.con.execute(sql)
 
-    def _found(self, chunk: pd.DataFrame) -> pa.Table:
+    def _found(self, chunk: pd.DataFrame, *, many: bool) -> pa.Table:
         """Compute the rows of one chunk, each once, in any order, and the medians of its midnights."""
         first = ~chunk.duplicated(["account_id", "as_of"]).to_numpy()
         asked = chunk[first].assign(asked_id=np.arange(first.sum()))[list(ASKED)]
@@ -226,28 +236,51 @@ class Builder:
         else:
             self._fill("asked", pa.Table.from_pandas(asked, preserve_index=False))
             self._fill("midnights", pa.table({"midnight": pa.array(midnights, pa.int64())}))
+        counted: dict[str, pa.Table] = {}
         skipped = self._skipped(at_midnight=bool((asked["as_of"] == asked["midnight"]).all()), peers_known=not midnights)
         for step, sql in self._steps:
             if step.name in skipped:
                 continue
-            if step.name == "features":
-                found = self._read_again(step, sql) if few else self._run(self._named(sql))
+            if step.name in counted:
+                self._fill(step.name, counted[step.name])
+            elif step.name == "features":
+                found = self._read_again(step, sql).to_arrow_table() if few else self._query(self._named(sql))
             elif few and f"{self._prefix}{step.name}" in self._made:
                 self._make_again(step, sql)
             else:
                 self._make(step, sql)
+            if step.name == "rows" and many:
+                counted = self._running_counts()
             if step.name == "standing":
                 self._require_rates()
             if step.name == "segments":
                 self._run(f'insert into "{self._prefix}segments_known" from "{self._prefix}segments"')
                 self._peers_at.update(midnights)
-        return found.to_arrow_table()
+        return found
 
     def _skipped(self, *, at_midnight: bool, peers_known: bool) -> set[str]:
         """Steps that would make nothing new; the last one only adds medians, which few rows share."""
         empty = {name for name in self._empty if at_midnight}
         self._empty = {step.name for step, _ in self._steps if step.name.startswith("used_then_") and at_midnight}
         return {"found"} | empty | ({"segments"} if peers_known else set())
+
+    def _running_counts(self) -> dict[str, pa.Table]:
+        """The steps that running sums stand in for, and what they would make; none where sums do not fit."""
+        if not self._relation_schemas:
+            return {}
+        numbers = f'"{self._prefix}numbers"'
+        if self._running is None:
+            parts = ("used",) if self._rolled is None else ("used", "stored")
+            union = " union all ".join(f'from "{self._prefix}{part}_{{name}}"' for part in parts)
+            relations = {name: f"({union.format(name=name)})" for name in RELATIONS}
+            self._running = RunningUse.read(self._query, numbers, relations, self._shape.columns["usage"])
+        if self._running is None:
+            return {}
+        asked = f'"{self._prefix}rows" join {numbers} using (account_id) order by midnight, number'
+        found = self._running.counts(
+            self._query(f"select spine_id, number, midnight from {asked}"), self._shape.counts_of("usage")
+        )
+        return {f"counts_usage_{name}": table for name, table in found.items()}
 
     def _name_rolled_up(self, rolled: Rolled, chunk: pd.DataFrame) -> None:
         """Name the kept rollups that the chunk's midnights read."""
@@ -258,7 +291,7 @@ class Builder:
         first, last = (int(day) // DAY for day in (chunk["midnight"].min(), chunk["midnight"].max()))
         if self._rolled_days == (first, last):
             return
-        self._rolled_days = (first, last)
+        self._rolled_days, self._running = (first, last), None
         for relation, schema in self._relation_schemas.items():
             files = rolled.files(relation, first - REACH_DAYS, last)
             rows = f"read_parquet([{', '.join(map(literal, files))}])" if files else f'"{self._prefix}used_{relation}"'

@@ -22,6 +22,8 @@ _MONEY = {"subscriptions": "mrr", "invoices": "amount"}
 #: Counts that say who is scored and how much is at stake.
 FACTS = ("rows_running", "rows_noticed", "mrr_running", "seats_running", "renewal_at", "notice_by")
 _MIDNIGHT = ibis.literal(0, "int64")
+#: How declarations read rolled-up use; the relation `named` is read as it is.
+_READ_AS: dict[str | None, Any] = {"days": windows.Days, "users": windows.Items, "features": windows.Items}
 
 #: Stands before the name of every relation of the plan.
 PREFIX = "kunto_plan_"
@@ -186,7 +188,8 @@ class _Plan:
             asked = self.shape.counts_of(source)
             for over in dict.fromkeys(count.over for count in asked):
                 seen = derived(source, self._seen(source, rows)) if over is None else self._used(over, rows)
-                totals = {count.name: count.expr(seen) for count in asked if count.over == over}
+                read = _READ_AS[over](seen) if over in _READ_AS else seen
+                totals = {count.name: count.expr(read) for count in asked if count.over == over}
                 yield self._keep(f"counts_{source}_{over}", "rows", seen.group_by("spine_id").aggregate(**totals))
 
     def _used(self, relation: str, rows: Any) -> Any:

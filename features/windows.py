@@ -1,4 +1,4 @@
-"""Rolled-up use at T: sums by age, and which users and features were active in which window (features/rollup.py)."""
+"""Rolled-up use at T (features/rollup.py), as the declarations of counts read it: `Days` by day, `Items` users or features."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,7 +6,46 @@ from typing import Any
 import ibis
 
 from features.catalogue import DAY
+from features.catalogue.declare import within
 from features.catalogue.usage import BLOCK_DAYS
+
+
+class Days:
+    """Aggregates over the bands of age that `by_age` makes."""
+
+    def __init__(self, bands: Any) -> None:
+        self._bands = bands
+
+    def total(self, column: str, days: int, skip: int = 0) -> Any:
+        """The sum of a column in the window [T − skip − days, T − skip), in days."""
+        return self._bands[column].sum(where=within(self._bands, days, skip=skip))
+
+    def most(self, column: str, days: int, skip: int = 0) -> Any:
+        """The most that a day of the window has."""
+        return self._bands[column].max(where=within(self._bands, days, skip=skip))
+
+    def active_days(self, block: int) -> Any:
+        """The days with use of a block of `BLOCK_DAYS` as bits: bit 0 of block 0 is the last 24 hours before T."""
+        return self._bands.active.bit_or(where=self._bands.block == block)
+
+    def last_age(self) -> Any:
+        """Microseconds from the last event to T."""
+        return self._bands.age.min()
+
+    def first_age(self) -> Any:
+        """Microseconds from the first event that is read to T."""
+        return self._bands.oldest.max()
+
+
+class Items:
+    """Counts over the users or features that `active_items` finds."""
+
+    def __init__(self, found: Any) -> None:
+        self._found = found
+
+    def active(self, window: str) -> Any:
+        """How many were active in the window of this name."""
+        return self._found.count(where=self._found[f"active_{window}"])
 
 
 def at_instants(rolled: Any, rows: Any, *, reach: int, block: int = 1) -> Any:

@@ -109,31 +109,28 @@ def users(counts: Any, name: str) -> Any:
 
 
 def _sum(name: str, length: int, skip: int = 0) -> Count:
-    return Count(f"events_{name}", SOURCE, lambda v: v.quantity.sum(where=within(v, length, skip=skip)), over="days")
+    return Count(f"events_{name}", SOURCE, lambda v: v.total("quantity", length, skip), over="days")
 
 
 def _window_counts(name: str, length: int, skip: int) -> list[Count]:
-    active = f"active_{name}"
     return [
         _sum(name, length, skip),
-        Count(f"users_distinct_{name}", SOURCE, lambda v: v.count(where=v[active]), ("user_id",), over="users"),
-        Count(
-            f"users_peak_{name}", SOURCE, lambda v: v.users.max(where=within(v, length, skip=skip)), ("users",), over="days"
-        ),
-    ]  # fmt: skip
+        Count(f"users_distinct_{name}", SOURCE, lambda v: v.active(name), ("user_id",), over="users"),
+        Count(f"users_peak_{name}", SOURCE, lambda v: v.most("users", length, skip), ("users",), over="days"),
+    ]
 
 
 def _breadth(name: str) -> Count:
-    return Count(f"features_{name}", SOURCE, lambda v: v.count(where=v[f"active_{name}"]), over="features")
+    return Count(f"features_{name}", SOURCE, lambda v: v.active(name), over="features")
 
 
 def _day_mask(block: int) -> Count:
     """Active days of a block of days as bits; bit 0 of block 0 is the last 24 hours before T."""
-    return Count(f"day_mask_{block}", SOURCE, lambda v: v.active.bit_or(where=v.block == block), over="days")
+    return Count(f"day_mask_{block}", SOURCE, lambda v: v.active_days(block), over="days")
 
 
 def _value(length: int) -> Count:
-    return Count(f"value_{length}d", SOURCE, lambda v: v["value"].sum(where=within(v, length)), ("value",), over="days")
+    return Count(f"value_{length}d", SOURCE, lambda v: v.total("value", length), ("value",), over="days")
 
 
 def _cancellation_visits(length: int) -> Count:
@@ -164,10 +161,8 @@ COUNTS = [
     *map(_day_mask, range(_BLOCKS)),
     *map(_value, (30, 90)),
     *map(_cancellation_visits, _VISIT_DAYS),
-    Count(
-        "last_use_age", SOURCE, lambda v: ibis.least(v.age.min(), _RECENCY_DAYS * DAY), empty=_RECENCY_DAYS * DAY, over="days"
-    ),
-    Count("first_use_age", SOURCE, lambda v: v.oldest.max(), over="days"),
+    Count("last_use_age", SOURCE, lambda v: v.last_age(), empty=_RECENCY_DAYS * DAY, over="days"),
+    Count("first_use_age", SOURCE, lambda v: v.first_age(), over="days"),
 ]  # fmt: skip
 
 
@@ -320,7 +315,7 @@ FEATURES = [
     ),
     _usage(
         "days_since_last_use", "days", None, "usage_decline", "days since the last use", "päivää viimeisestä käytöstä",
-        lambda c: days(c.last_use_age), direction=1,
+        lambda c: days(ibis.least(c.last_use_age, _RECENCY_DAYS * DAY)), direction=1,
     ),
     _usage(
         "cancellation_page_visits_30d", "visits", 30, "usage_decline", "visits to the cancellation page in 30 days",
