@@ -160,10 +160,7 @@ class Builder:
         self._relation_schemas = {
             name: step.expr.schema().names for name in KEYS for step, _ in steps if step.name == f"used_{name}"
         }
-        numbers, numbered = f"{self._prefix}numbers", "row_number() over (order by account_id) - 1 as number"
-        self._run(f'create temp table "{numbers}" as select account_id, {numbered} from "{self._prefix}accounts"')
-        self._made[numbers] = "table"
-        self._accounts = int(self._run(f'select count(*) from "{numbers}"').fetchone()[0])
+        self._accounts = int(self._run(f'select count(*) from "{self._prefix}accounts"').fetchone()[0])
         segments = next(step for step, _ in steps if step.name == "segments")
         for name, schema in (("segments_known", segments.expr.schema()), ("asked", ASKED), ("midnights", MIDNIGHTS)):
             self._fill(name, schema.to_pyarrow().empty_table())
@@ -273,6 +270,10 @@ class Builder:
             parts = ("used",) if self._rolled is None else ("used", "stored")
             union = " union all ".join(f'from "{self._prefix}{part}_{{name}}"' for part in parts)
             relations = {name: f"({union.format(name=name)})" for name in RELATIONS}
+            numbered = "account_id, row_number() over (order by account_id) - 1 as number"
+            in_use = f"(select distinct account_id from {relations['days']})"
+            self._run(f"create or replace temp table {numbers} as select {numbered} from {in_use}")
+            self._made[f"{self._prefix}numbers"] = "table"
             self._running = RunningUse.read(self._query, numbers, relations, self._shape.columns["usage"])
         if self._running is None:
             return {}

@@ -73,11 +73,11 @@ def _facts(found: pa.Table, rows: Places | None) -> pd.DataFrame:
 def _floats(found: pa.Table, names: Mapping[str, str], rows: Places | None) -> pd.DataFrame:
     """A frame of float64 columns: name → the column of `found` it is, NaN where there is none."""
     # A frame over the transpose is no copy: hundreds of columns of a large backfill are in memory once.
-    values = np.full((len(names), len(found) if rows is None else len(rows)), np.nan)
+    values = np.empty((len(names), len(found) if rows is None else len(rows)))
     there = set(found.column_names)
     for place, name in enumerate(names.values()):
-        if name in there and pa.types.is_float64(found[name].type):
-            values[place] = _taken(found[name].to_numpy(), rows)
+        given = name in there and pa.types.is_float64(found[name].type)
+        values[place] = _taken(found[name].to_numpy(), rows) if given else np.nan
     return pd.DataFrame(values.T, columns=list(names), copy=False)
 
 

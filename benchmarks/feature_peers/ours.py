@@ -1,4 +1,4 @@
-"""Kunto's own backfill: every feature of the catalogue. `python -m benchmarks.feature_peers.ours FILES SPINE OUT`."""
+"""Kunto's own backfill: every feature of use. `python -m benchmarks.feature_peers.ours FILES SPINE OUT`."""
 
 from pathlib import Path
 
@@ -7,14 +7,21 @@ import pandas as pd
 
 from benchmarks.feature_peers.program import program
 from features import build
+from features.catalogue import catalog
+from features.catalogue.usage import SOURCE
 
 
 def run(files: Path, spine: Path, out: Path) -> None:
-    """Write the features of each row of `spine` into `out`: the whole catalogue, the standing among peers included."""
+    """Write the features of use of each row of `spine` into `out`, the standing among peers included.
+
+    `build` gives the whole catalogue, empty where its tables are not connected, as its users get it.
+    """
     connection = ibis.duckdb.connect()
     tables = {name: connection.read_parquet(f"{files}/{name}.parquet") for name in ("accounts", "subscriptions")}
     tables["usage"] = connection.read_parquet(f"{files}/usage/*.parquet")
-    build(tables, pd.read_parquet(spine)).to_parquet(out, index=False)
+    built = build(tables, pd.read_parquet(spine))
+    of_use = [name for name, feature in catalog().items() if feature.source == SOURCE]
+    built[["account_id", "as_of", *of_use]].to_parquet(out, index=False)
 
 
 if __name__ == "__main__":
