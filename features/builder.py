@@ -184,9 +184,8 @@ class Builder:
 
     def _make_again(self, step: Step, sql: str) -> None:
         """Make a relation that there is already without a new name, which would have every prepared statement planned anew."""
-        name = f"{self._prefix}{step.name}"
-        insert = f'insert into "{name}" {sql}'
-        self._run(f'truncate "{name}"')
+        insert = f'insert into "{PREFIX}{step.name}" {sql}'
+        self._run(f'truncate "{self._prefix}{step.name}"')
         if step.name in _PLANNED_ONCE:
             self._read_again(step, insert)
         else:
