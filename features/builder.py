@@ -1,6 +1,7 @@
 """The builder: tables and a spine in, one row of features per spine row out (interface.md "Python")."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import lru_cache
 from itertools import count
 from types import TracebackType
@@ -16,8 +17,9 @@ from features.catalogue import DAY
 from features.catalogue.usage import REACH_DAYS
 from features.peers import SEGMENT, SEGMENT_OF_ROW
 from features.plan import ASKED, MIDNIGHTS, PREFIX, Shape, Step, plan
+from features.rolled import Rolled
 from features.rollup import KEYS
-from features.rollup_state import Rolled
+from features.rollup_state import naming_damage
 from features.running_use import RELATIONS, RunningUse
 from features.snapshots import Places, Snapshot, features_of, snapshot_of
 from features.sources import literal
@@ -83,6 +85,7 @@ class Builder:
         self._given: list[Any] = []
         self._product_features, self._peers = tuple(product_features), peers
         self._peers_at: set[int] = set()
+        self._rolled: Rolled | None = None
         self._rolled_days: tuple[int, int] | None = None
         self._running: RunningUse | None = None
         self._empty: set[str] = set()
@@ -212,10 +215,15 @@ class Builder:
 
     def _query(self, sql: str) -> pa.Table:
         """Answer a query whose result is large: relations are turned into Arrow in parallel, executed statements are not."""
-        return self._backend.con.sql(sql).to_arrow_table()
+        with self._naming_damage():
+            return self._backend.con.sql(sql).to_arrow_table()
 
     def _run(self, sql: str) -> Any:
-        return self._backend.con.execute(sql)
+        with self._naming_damage():
+            return self._backend.con.execute(sql)
+
+    def _naming_damage(self) -> AbstractContextManager[None]:
+        return naming_damage(self._rolled.folder, self._rolled.state) if self._rolled is not None else nullcontext()
 
     def _found(self, chunk: pd.DataFrame, *, many: bool) -> pa.Table:
         """Compute the rows of one chunk, each once, in any order, and the medians of its midnights."""
@@ -293,9 +301,8 @@ class Builder:
             return
         self._rolled_days, self._running = (first, last), None
         for relation, schema in self._relation_schemas.items():
-            files = rolled.files(relation, first - REACH_DAYS, last)
-            rows = f"read_parquet([{', '.join(map(literal, files))}])" if files else f'"{self._prefix}used_{relation}"'
-            query = f"select {', '.join(schema)} from {rows}" + ("" if files else " limit 0")
+            rows = rolled.rows(relation, first - REACH_DAYS, last)
+            query = f"select {', '.join(schema)} from " + (rows or f'"{self._prefix}used_{relation}" limit 0')
             name = f"{self._prefix}stored_{relation}"
             self._run(f'create or replace temp view "{name}" as {query}')
             self._made[name] = "view"

@@ -4,6 +4,7 @@ from typing import Any
 
 from features.contract import TABLES
 from features.findings import Report
+from features.kept_usage import USAGE_DAYS
 from features.loader import Source, latest_time
 from features.mapping import FlagMapping
 from features.sources import SourceError, Sources, literal, open_sources, quote
@@ -115,18 +116,21 @@ def _reactivations(source: Source, report: Report) -> None:
 def _usage_outside(source: Source, report: Report) -> None:
     if "usage" not in source.tables:
         return
+    used = "select account_id, occurred_at, occurred_at as moment, count(*) as n from contract_usage group by all"
+    if source.kept_usage is not None:
+        used = f"select account_id, occurred_at, first_at as moment, rows as n from {USAGE_DAYS}"
     rows, total, before, account, moment = _row(
         source,
         f"""
         with periods as ({_periods(source, paid=False)}),
-        used as (select account_id, occurred_at, count(*) as n from contract_usage group by all),
+        used as ({used}),
         placed as (
             select used.*, periods.start, periods.stop from used asof left join periods
             on used.account_id = periods.account_id and used.occurred_at >= periods.start)
         select coalesce(sum(n) filter (start is null or occurred_at >= stop), 0)::bigint, sum(n)::bigint,
             coalesce(sum(n) filter (start is null), 0)::bigint,
             min(account_id) filter (start is null or occurred_at >= stop),
-            arg_min(occurred_at, account_id) filter (start is null or occurred_at >= stop) from placed""",
+            arg_min(moment, account_id) filter (start is null or occurred_at >= stop) from placed""",
     )
     if rows:
         example = (
@@ -196,15 +200,24 @@ def _missing_values(source: Source, report: Report) -> None:
             columns.append("score")
         if not columns:
             continue
-        counts = ", ".join(f"count(*) - count({column}), min(_row) filter ({column} is null)" for column in columns)
-        total, *found = _row(source, f"select count(*), {counts} from contract_{name}")
+        total, *found = _empty_cells(source, name, columns)
         for index, column in enumerate(columns):
             empty, first = found[2 * index], found[2 * index + 1]
             unanswered = (name, column) == ("surveys", "score")
             if empty and (unanswered or empty > (1 - _FILLED) * total):
                 rule = "unanswered" if unanswered else "missing_values"
                 advice = "nothing: they count as unanswered surveys" if unanswered else "fill it in, if the company knows it"
-                report.add("warning", name, column, rule, empty, f"row {first}; {empty / total:.0%} of {total} rows", advice)
+                row = f"row {first}; " if first is not None else ""
+                report.add("warning", name, column, rule, empty, f"{row}{empty / total:.0%} of {total} rows", advice)
+
+
+def _empty_cells(source: Source, name: str, columns: list[str]) -> tuple[Any, ...]:
+    """How many rows a table has, then for each column the empty cells and the first row with one, if it can be told."""
+    kept = source.kept_usage
+    if name == "usage" and kept is not None:
+        return (kept.read, *(cell for column in columns for cell in (kept.empty[column], None)))
+    counts = ", ".join(f"count(*) - count({column}), min(_row) filter ({column} is null)" for column in columns)
+    return _row(source, f"select count(*), {counts} from contract_{name}")
 
 
 def _changing_columns(source: Source, report: Report) -> None:

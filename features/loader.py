@@ -4,7 +4,7 @@ What does not fit is refused or counted on the way (features/rules.py); `feature
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ import ibis
 
 from features.contract import REQUIRED_TABLES, TABLES, Table
 from features.findings import Report, Severity
+from features.kept_usage import USAGE_DAYS, Keep, KeptUsage, keep_usage, why_whole
 from features.mapping import Mapping
 from features.rules import Known, apply
-from features.sources import SourceError, Sources, open_sources
+from features.sources import Folder, SourceError, Sources, open_sources
 from features.staging import Staged, find_table, stage
 
 _DAY = timedelta(days=1)
@@ -31,6 +32,8 @@ class Source:
     `tables`: contract name → Ibis table with exactly the contract columns that the source has, in the contract's
     order: timestamps naive UTC in microseconds, decimals `contract.DECIMAL_TYPE`, integers int64, the rest strings and
     booleans; accounts.created_at, surveys.sent_at and usage.quantity are always there. `report`: what loading found.
+    `kept_usage`: set where `usage` comes out of kept rollups; `tables["usage"]` is then its `rolled`. `usage_read_whole`: why it
+    does not, though that was asked for.
     """
 
     tables: dict[str, Any]
@@ -39,6 +42,8 @@ class Source:
     base: Path
     connection: Any
     origins: dict[str, str] = field(default_factory=dict)
+    kept_usage: KeptUsage | None = None
+    usage_read_whole: str | None = None
 
     @property
     def data_until(self) -> datetime | None:
@@ -62,13 +67,15 @@ class Source:
         return self.mapping.data.reporting_currency or (currencies[0] if len(currencies) == 1 else None)
 
 
-def load(mapping: Mapping, *, base: Path, connection: Any = None) -> Source:
+def load(mapping: Mapping, *, base: Path, connection: Any = None, keep: Keep | None = None) -> Source:
     """Load every table that the mapping or its own name gives, and refuse the rows that break the contract.
 
     Args:
         mapping: the `[data]`, `[tables]` and `[checks]` of kunto.toml.
         base: the folder that relative paths start from (kunto.toml's own).
         connection: an Ibis DuckDB backend; a new one in memory where None. Its time zone is set to UTC.
+        keep: where rollups of `usage` are kept: then only its files that are new are read, where that gives the same features at
+            midnights (UTC). None: it is read whole.
 
     Returns:
         The cleaned tables; where `report.fatal` is not empty, some are missing and nothing should be computed.
@@ -82,13 +89,12 @@ def load(mapping: Mapping, *, base: Path, connection: Any = None) -> Source:
         source.report.add("fatal", "", None, error.rule, 0, None, str(error))
         return source
     try:
-        _load_tables(source, sources)
+        return _load_tables(source, sources, keep)
     finally:
         sources.close()
-    return source
 
 
-def _load_tables(source: Source, sources: Sources) -> None:
+def _load_tables(source: Source, sources: Sources, keep: Keep | None) -> Source:
     report, mapping = source.report, source.mapping
     ignored = set(mapping.data.ignore)
     for name in TABLES:
@@ -101,22 +107,51 @@ def _load_tables(source: Source, sources: Sources) -> None:
             advice = f"say in tables.{name}.from which source table holds the {name}; there: {there}"
             report.add("fatal", name, None, "missing_table", 0, None, advice)
     staged: dict[str, Staged] = {}
+    if keep is not None and "usage" in source.origins and isinstance(sources, Folder):
+        whole = why_whole(mapping)
+        source, keep = replace(source, usage_read_whole=whole), None if whole else keep
     for name in TABLES:
-        if name in source.origins:
+        if name == "usage" and name in source.origins and keep is not None and isinstance(sources, Folder):
+            source = _with_kept_usage(source, sources, keep, accounts="accounts" in staged)
+        elif name in source.origins:
             one = _load_table(source, sources, TABLES[name], staged)
             if one is not None:
                 staged[name] = one
         if name == "subscriptions":
             _fill_created_at(source, staged)
-    for name, one in staged.items():
-        columns = [column for column in TABLES[name].names if one.has(column) or (name, column) == ("accounts", "created_at")]
-        source.tables[name] = source.connection.table(f"contract_{name}").select(*columns)
+    for name in TABLES:
+        if name in staged:
+            one = staged[name]
+            columns = [column for column in TABLES[name].names if one.has(column) or (name, column) == ("accounts", "created_at")]
+            source.tables[name] = source.connection.table(f"contract_{name}").select(*columns)
+        elif name == "usage" and source.kept_usage is not None:
+            source.tables[name] = source.kept_usage.rolled
     _note_the_rest(source, sources, staged)
     if mapping.data.data_until is None:
         advice = "write the end of the data (exclusive) under [data]"
         latest = latest_time(source)
         example = f"data_until = {latest.isoformat()}" if latest else None
         report.add("fatal", "", "data_until", "missing_data_until", 0, example, advice)
+    return source
+
+
+def _with_kept_usage(source: Source, sources: Folder, keep: Keep, *, accounts: bool) -> Source:
+    """Bring the rollups of `usage` up to date; without the table where it cannot be used."""
+    known = Known(accounts, subscriptions=False, data_until=source.data_until)
+    origin, report = source.origins["usage"], source.report
+    try:
+        kept = keep_usage(keep, source.mapping, sources, origin, source.connection, known, report)
+    except SourceError as error:
+        _report_unread(report, "usage", origin, error)
+        return source
+    if any(finding.table == "usage" for finding in report.fatal):
+        return source
+    return replace(source, kept_usage=kept)
+
+
+def _report_unread(report: Report, name: str, origin: str, error: SourceError) -> None:
+    softly = error.rule in ("missing_table", "empty_file") and name not in REQUIRED_TABLES
+    report.add("warning" if softly else "fatal", name, None, error.rule, 0, origin, str(error))
 
 
 def _load_table(source: Source, sources: Sources, table: Table, staged: dict[str, Staged]) -> Staged | None:
@@ -131,8 +166,7 @@ def _load_table(source: Source, sources: Sources, table: Table, staged: dict[str
             report.add("warning", name, None, odd.rule, odd.rows, odd.example, odd.what_to_do)
         one = stage(connection, table, source.mapping.table(name), raw, sources, source.origins, report)
     except SourceError as error:
-        softly = error.rule in ("missing_table", "empty_file") and name not in REQUIRED_TABLES
-        report.add("warning" if softly else "fatal", name, None, error.rule, 0, source.origins[name], str(error))
+        _report_unread(report, name, source.origins[name], error)
         return None
     if len(report.fatal) > before:
         return None
@@ -210,11 +244,17 @@ def latest_time(source: Source) -> datetime | None:
         for column in {TABLES[name].event, "recorded_at"} & set(table.columns):
             if name in _NO_EVENTS:
                 continue
-            latest, timed = source.connection.con.execute(
-                f"select max({column}), count(*) filter ({column} <> date_trunc('day', {column})) from contract_{name}"
-            ).fetchone()
+            latest, timed = source.connection.con.execute(_latest(source, name, column)).fetchone()
             if latest is not None:
                 midnight = latest.replace(hour=0, minute=0, second=0, microsecond=0)
                 whole_day = latest > midnight or (not timed and name not in ahead)
                 ends.append(midnight + _DAY if whole_day else midnight)
     return max(ends, default=None)
+
+
+def _latest(source: Source, name: str, column: str) -> str:
+    """SQL of the latest instant of a column, and how many rows, or days of rows, have another than their midnight."""
+    if name == "usage" and source.kept_usage is not None:
+        latest = "last_at" if column == TABLES[name].event else column
+        return f"select max({latest}), count(*) filter ({latest} <> occurred_at) from {USAGE_DAYS}"
+    return f"select max({column}), count(*) filter ({column} <> date_trunc('day', {column})) from contract_{name}"

@@ -19,6 +19,11 @@ _MOST_FILES = 12
 #: Rows in one group of a Parquet file: what is read to find one account.
 _GROUP_ROWS = 16_384
 _DAYS = ("known_at", "superseded_at", "clock", "day", "known", "until")
+_ORDER = {"ids": ("account_id", "id"), "rows": ("account_id", "day")}
+_ROWS = (
+    "select account_id, day, known, {rows} as rows, {first} as first_at, {last} as last_at from {placed} "
+    "group by account_id, day, known"
+)
 
 
 @dataclass
@@ -72,7 +77,7 @@ class PartWriter:
         return name
 
     def _write(self, month: str, relation: str, query: str, beside: tuple[str, ...]) -> None:
-        order = ", ".join(("account_id", "id") if relation == "ids" else rollup.KEYS[relation])
+        order = ", ".join(_ORDER.get(relation) or rollup.KEYS[relation])
         name = self.copy(f"from ({query}) order by {order}", f"{month}/{relation}")
         self.parts[month] = {**self.parts.get(month, {}), relation: (*beside, name)}
 
@@ -80,6 +85,8 @@ class PartWriter:
         rows = f"select * from {self._read(files)} where {keep}"
         if relation == "ids":
             return rows
+        if relation == "rows":
+            return f"({_ROWS.format(rows='sum(rows)::bigint', first='min(first_at)', last='max(last_at)', placed=f'({rows})')})"
         schema = _expressions(())[relation].schema()
         merged = ibis.duckdb.compile(rollup.merged(relation, ibis.table(schema, name="kept")))
         return f"(with kept as ({rows}) {merged})"
@@ -93,6 +100,7 @@ def relations(product_features: tuple[str, ...]) -> dict[str, str]:
     """SQL of each relation of a partition over `placed`."""
     found = {name: str(ibis.duckdb.compile(expr)) for name, expr in _expressions(product_features).items()}
     found["ids"] = "select account_id, hash(event_id) as id from placed where event_id is not null"
+    found["rows"] = _ROWS.format(rows="count(*)", first="min(occurred_at)", last="max(occurred_at)", placed="placed")
     return {name: found[name] for name in RELATIONS}
 
 

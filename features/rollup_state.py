@@ -13,20 +13,23 @@ holds is decided when they are read, and at T.
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 
 from features.contract import TABLES
 from features.rollup import KEYS
-from features.sources import SourceError
+from features.sources import SourceError, literal
 
-#: Relations of a partition: the rolled-up ones, and the hashes of the ids of the events in it.
-RELATIONS = (*KEYS, "ids")
-_FORMAT = 1
+#: Relations of a partition: the rolled-up ones, the hashes of the ids of the events in it, and how many rows an account has on a
+#: day, which no feature reads: a check of the data does.
+RELATIONS = (*KEYS, "ids", "rows")
+_FORMAT = 2
 #: How files of partitions are called, and what a Parquet file begins and ends with.
 _NUMBERED = "*-??????-????.parquet"
 _MAGIC = b"PAR1"
@@ -36,7 +39,10 @@ Parts = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class CountedFile:
-    """A source file whose rows are counted: how it was recognised, and which months it has rows of."""
+    """A source file whose rows are counted: how it was recognised, and which months it has rows of.
+
+    `notes`: what its reader noted about it, as JSON holds it.
+    """
 
     size: int
     modified: int
@@ -45,6 +51,7 @@ class CountedFile:
     columns: tuple[str, ...]
     months: tuple[str, ...]
     same_as: str | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,40 +161,27 @@ def checked(folder: Path, names: Iterable[str]) -> list[str]:
         except OSError:
             fault = "is gone"
         if fault:
-            raise SourceError("rollup_partition", f"{path} {fault}; delete {folder}, and all is rolled up anew")
+            raise _broken(path, fault, folder)
     return [str(path) for path in paths]
 
 
-@dataclass(frozen=True)
-class Rolled:
-    """Rolled-up use to build features from, in the place of the table `usage`, for midnights (`features.builder.Builder`).
+@contextmanager
+def naming_damage(folder: Path, state: State) -> Iterator[None]:
+    """Have an engine's error name the file of the state that cannot be read to its end; it stays as it is where all can."""
+    try:
+        yield
+    except duckdb.Error as error:
+        with duckdb.connect() as connection:
+            for path in checked(folder, sorted(state.listed())):
+                try:
+                    connection.execute(f"select sum(hash(columns(*))) from read_parquet({literal(path)})").fetchall()
+                except duckdb.Error:
+                    raise _broken(path, "is damaged", folder) from error
+        raise
 
-    `product_features` are those whose sums are kept by name; `recurring`: the rows of events that are in no partition, as an Ibis
-    table with the contract's columns.
-    """
 
-    folder: Path
-    state: State
-    product_features: tuple[str, ...]
-    recurring: Any
-
-    def files(self, relation: str, first: int, last: int) -> list[str]:
-        """The files of a relation with days in [first, last), days since 1970.
-
-        Raises SourceError where one is gone or damaged.
-        """
-        found: list[str] = []
-        for month, relations in sorted(self.state.parts.items()):
-            start, end = month_days(month)
-            if start < last and end > first:
-                found += relations.get(relation, ())
-        try:
-            return checked(self.folder, found)
-        except SourceError:
-            if last_state(self.folder) == self.state:
-                raise
-            told = f"{self.folder} was updated after it was read: take RollupStore.rolled(…) again, and build from that"
-            raise SourceError("rollup_state", told) from None
+def _broken(path: Path | str, fault: str, folder: Path) -> SourceError:
+    return SourceError("rollup_partition", f"{path} {fault}; delete {folder}, and all is rolled up anew")
 
 
 def month_days(month: str) -> tuple[int, int]:

@@ -5,46 +5,21 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import ibis
+import pyarrow as pa
 
-from features import rollup
-from features.contract import IBIS_TYPES, TABLES
-from features.rollup_files import Arrivals, arrivals, unreadable
-from features.rollup_parts import PartWriter, relations
-from features.rollup_state import CountedFile, Rolled, State, checked, last_state, month_days, read_state, sweep, write_state
+from features.contract import TABLES
+from features.rolled import Accounts, Rolled
+from features.rollup_parts import relations
+from features.rollup_state import State, checked, last_state, naming_damage, read_state, sweep, write_state
+from features.rollup_update import Notes, Reader, Update, Updated, nothing
 from features.sources import SourceError, literal
-from features.visible import prepare
 
-#: The rows of a file, on a DuckDB connection: SQL to select the contract's columns from, in parts that fit into memory. Parts may
-#: be asked for again, from the first, while a later one is counted.
-Reader = Callable[[duckdb.DuckDBPyConnection, Path], Iterable[str]]
 _CONTRACT = TABLES["usage"]
-_COLUMNS = ", ".join(_CONTRACT.names)
-_SQL = {"time": "bigint", "integer": "bigint", "text": "varchar", "boolean": "boolean", "decimal": IBIS_TYPES["decimal"]}
-_PRESENT = " and ".join(f"{name} is not null" for name in _CONTRACT.required)
-#: Stands for a record that gives no time: a null stays one, as rows of one id and one record are told by it.
-_UNRECORDED = -62_135_596_800_000_000
-_MONTH = "strftime(make_timestamp(occurred_at), '%Y-%m')"
-
-
-@dataclass(frozen=True)
-class Updated:
-    """What an update did: rows counted, rows that were there already, files with a content counted before, months written.
-
-    `refused`: rows of the files counted that lack a required value, and are left out.
-    """
-
-    rows: int
-    absorbed: int
-    delivered_twice: tuple[str, ...]
-    months: tuple[str, ...]
-    refused: int = 0
 
 
 def parquet_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[str]:  # noqa: ARG001
@@ -57,30 +32,54 @@ class RollupStore:
 
     `mapping`: a text that says how the reader turns source rows into the contract's; another text, another declaration of a
     relation or another version of DuckDB (whose hashes tell ids apart), and all is rolled up anew. `product_features`: those
-    whose sums are kept by name, beside the ones that the catalogue names.
+    whose sums are kept by name, beside the ones that the catalogue names. `notes` are kept with each file (`CountedFile.notes`).
     """
 
     def __init__(
-        self, folder: Path, read: Reader = parquet_rows, *, mapping: str = "", product_features: Iterable[str] = ()
+        self,
+        folder: Path,
+        read: Reader = parquet_rows,
+        *,
+        mapping: str = "",
+        product_features: Iterable[str] = (),
+        notes: Notes = lambda path: {},
     ) -> None:
-        self.folder, self._read = folder, read
+        self.folder, self._read, self._notes = folder, read, notes
         self._named = tuple(sorted(product_features))
         declared = json.dumps([mapping, duckdb.__version__, relations(self._named)])
         self._declared = hashlib.sha256(declared.encode()).hexdigest()[:16]
 
-    def rolled(self, backend: Any) -> Rolled:
-        """What the folder holds, for a builder on this DuckDB backend of Ibis; SourceError where it holds nothing."""
+    def rolled(
+        self,
+        backend: Any,
+        files: Mapping[str, Path] | None = None,
+        *,
+        among: Callable[[State, str], str] = lambda state, rows: rows,
+    ) -> Rolled:
+        """What the folder holds, for a builder on this DuckDB backend of Ibis; SourceError where it holds nothing.
+
+        `files`, those of the last update, are what rows behind the partitions are read again from (`Rolled.set_apart`). `among`
+        turns SQL of rows that are in no partition into SQL of those that count, before it is decided which of them holds.
+        """
         state = read_state(self.folder, self._declared)
         if not state.files:
             raise SourceError("rollup_state", f"{self.folder} holds no rollups of what is declared now: update them first")
         times = {column.name for column in _CONTRACT.columns if column.kind == "time"}
         columns = dict.fromkeys([*state.columns, "recorded_at"])
-        cells = [f"make_timestamp({name}) as {name}" if name in times else name for name in columns]
-        rows = literal(*checked(self.folder, [state.recurring])) if state.recurring else f"({_nothing()})"
+        cells = ", ".join(f"make_timestamp({name}) as {name}" if name in times else name for name in _CONTRACT.names)
+        rows = literal(*checked(self.folder, [state.recurring])) if state.recurring else f"({nothing()})"
         # Of one id and record the earliest event holds, then the least content.
-        once = f"row_number() over (partition by event_id, recorded_at order by occurred_at, {_COLUMNS}) = 1"
-        query = f"select {', '.join(cells)} from (from {rows} qualify {once})"
-        return Rolled(self.folder, state, self._named, backend.sql(query, dialect="duckdb"))
+        once = f"row_number() over (partition by event_id, recorded_at order by occurred_at, {', '.join(columns)}) = 1"
+        query = f"select {', '.join(columns)} from {among(state, f'(select {cells} from {rows})')} qualify {once}"
+
+        def read_again(accounts: Accounts) -> Any:
+            backend.con.register("_read_again", self._rows_of(state, files or {}, accounts))
+            backend.con.execute("create or replace temp table read_again as from _read_again")
+            backend.con.unregister("_read_again")
+            return backend.sql(f"from {among(state, 'read_again')}", dialect="duckdb")
+
+        recurring = backend.sql(query, dialect="duckdb")
+        return Rolled(self.folder, state, self._named, recurring, None if files is None else read_again)
 
     def update(self, files: Mapping[str, Path], *, progress: Callable[[int, int], None] = lambda done, total: None) -> Updated:
         """Count the rows of files that are new or have changed; `files`: all of the source's, by name.
@@ -94,11 +93,8 @@ class RollupStore:
             state = read_state(self.folder, self._declared)
             sweep(self.folder, last_state(self.folder))
             checked(self.folder, sorted(state.listed()))
-            update = _Update(self.folder, self._read, self._named, state, files)
-            try:
+            with self._reading(state, files) as update:
                 found = update.run(progress)
-            finally:
-                update.connection.close()
             if update.state() != state:
                 write_state(self.folder, replace(update.state(), number=state.number + 1))
             return found
@@ -110,202 +106,15 @@ class RollupStore:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
+    def _rows_of(self, state: State, files: Mapping[str, Path], accounts: Accounts) -> pa.Table:
+        with self._reading(state, files) as reading:
+            return reading.rows_of(accounts)
 
-class _Update:
-    """One update: its files are written, the state that lists them is not."""
-
-    def __init__(
-        self, folder: Path, read: Reader, product_features: tuple[str, ...], before: State, files: Mapping[str, Path]
-    ) -> None:
-        self.read, self.before, self.files = read, before, files
-        self.counted = dict(before.files)
-        self.backend = ibis.duckdb.connect()
-        self.connection = self.backend.con
-        self.parts = PartWriter(folder, self.connection, before.number + 1, product_features, dict(before.parts))
-        self.recurring = before.recurring
-        self.rows = self.absorbed = self.refused = 0
-        self._counting = ("", 0)
-        kept = literal(str(folder / before.recurring)) if before.recurring else f"({_nothing()})"
-        self._run(f"create temp table recurring as from {kept}")
-        self._stage("", f"({_nothing('timestamp')})", "incoming")
-
-    def state(self) -> State:
-        """The state as it will be."""
-        return replace(self.before, files=self.counted, parts=self.parts.parts, recurring=self.recurring)
-
-    def run(self, progress: Callable[[int, int], None]) -> Updated:
-        """Find what is new and count it."""
-        found = self._arrived()
-        for number, (name, file) in enumerate(found.new.items()):
-            self._count(name, file)
-            progress(number + 1, len(found.new))
-        self.parts.compact()
-        if found.new or found.changed:
-            some = self._one("select count(*) from recurring")
-            self.recurring = self.parts.copy("from recurring order by all", "recurring") if some else None
-        months = tuple(sorted(month for month, there in self.parts.parts.items() if self.before.parts.get(month) != there))
-        return Updated(self.rows, self.absorbed, found.twice, months, self.refused)
-
-    def _arrived(self) -> Arrivals:
-        """What is new; what stood in a changed file is taken back."""
-        found = arrivals(self.before.files, self.files, self.parts.folder)
-        self.counted = found.counted
-        self._run("delete from recurring where _file in (select unnest(?))", [[file.digest for file in found.changed]])
-        for month in sorted({month for file in found.changed for month in file.months}):
-            self._rebuild(month, None)
-        return found
-
-    def _count(self, name: str, file: CountedFile) -> None:
-        """Count the rows of a file: what recurs is set apart, the rest is rolled up."""
-        self.counted[name] = file
-        for part, relation in enumerate(self._relations(name)):
-            self._counting = (name, part)
-            columns = self._stage(name, relation, "incoming", "true")
-            self.refused += self._one(f"select count(*) from incoming where not ({_PRESENT})")
-            self._run(f"delete from incoming where not ({_PRESENT})")
-            rows, months = self._one("select count(*) from incoming"), self._months("incoming")
-            self._set_apart()
-            self.rows += self._one("select count(*) from incoming")
-            for month in sorted(self._months("incoming")):
-                first, last = month_days(month)
-                self._run(f"create or replace temp view placed as from incoming where day >= {first} and day < {last}")
-                self.parts.add(month)
-            file = replace(
-                file,
-                rows=file.rows + rows,
-                columns=tuple(column for column in _CONTRACT.names if column in {*file.columns, *columns}),
-                months=tuple(sorted({*file.months, *months})),
-            )
-            self.counted[name] = file
-        self._counting = ("", 0)
-
-    def _relations(self, name: str) -> Iterator[str]:
-        try:
-            yield from self.read(self.connection, self.files[name])
-        except duckdb.Error as error:
-            raise unreadable(name, error) from None
-
-    def _stage(self, name: str, relation: str, into: str, where: str = _PRESENT) -> tuple[str, ...]:
-        """Make a table of the rows of a relation in the contract's types, on their days; return the columns that they have."""
-        try:
-            there = [row[0] for row in self.connection.execute(f"describe select * from {relation}").fetchall()]
-            for column in _CONTRACT.required:
-                if column not in there:
-                    told = f"{name} lacks the column {column!r}; it has {', '.join(there)}: export it with {column}, or map it"
-                    raise SourceError("missing_column", told)
-            columns = tuple(column for column in _CONTRACT.names if column in there)
-            self._run(f"create or replace temp view raw as select {', '.join(columns)} from {relation}")
-            raw = self.backend.table("raw")
-            prepare("usage", raw)  # refuses what cannot be read as it stands
-            if "recorded_at" in columns:
-                unrecorded = ibis.literal(_UNRECORDED // 1_000_000, "int64").as_timestamp("s").cast("timestamp(6)")
-                raw = raw.mutate(recorded_at=raw.recorded_at.cast("timestamp(6)").fill_null(unrecorded))
-            prepared = prepare("usage", raw, versions=False)
-            placed = rollup.on_days(prepared.mutate(clock=ibis.literal(0, "int64")), versioned="recorded_at" in columns)
-            recorded = placed.recorded_at.nullif(_UNRECORDED) if "recorded_at" in columns else ibis.null("int64")
-            placed = placed.mutate(recorded_at=recorded)
-            file = literal(self.counted[name].digest if name else "")
-            query = f"select *, {file} as _file from ({self.backend.compile(placed)}) where {where}"
-            self._run(f"create or replace temp table {into} as {query}")
-        except SourceError:
-            raise
-        except (duckdb.Error, ibis.IbisError, ValueError) as error:
-            raise unreadable(name, error) from None
-        return columns
-
-    def _months(self, table: str) -> set[str]:
-        return {row[0] for row in self.connection.execute(f"select distinct {_MONTH} from {table}").fetchall()}
-
-    def _set_apart(self) -> None:
-        """Take rows whose id is there already out of `incoming`: equal copies go, versions move to `recurring`."""
-        self._run(
-            "create or replace temp table arrived as select hash(event_id) as id, count(*) as n from incoming "
-            "where event_id is not null group by all"
-        )
-        self._run(f"create or replace temp table before as from ({self.parts.counted_ids()}) semi join arrived using (id)")
-        self._run(
-            "create or replace temp table suspect as select id from arrived where n > 1 union select id from before "
-            "union select id from arrived semi join (select hash(event_id) as id from recurring) using (id)"
-        )
-        if not self._one("select count(*) from suspect"):
-            return
-        old = self._counted_rows({row[0] for row in self.connection.execute("select distinct month from before").fetchall()})
-        new = "from incoming where hash(event_id) in (from suspect)"
-        found = self._one(f"select count(*) {new}")
-        self._run(
-            f"create or replace temp table versions as select {_COLUMNS}, _file, 0 as age from recurring "
-            f"where hash(event_id) in (from suspect) union all select {_COLUMNS}, _file, 1 as age from {old} "
-            f"union all select {_COLUMNS}, _file, 2 as age {new}"
-        )
-        self._run(
-            "create or replace temp table ids as select event_id, min(age) < 2 as counted, "
-            f"min(age) = 0 or count(distinct row({_COLUMNS})) > 1 as recurs from versions group by event_id"
-        )
-        # Equal copies count once; an id may also stand alone because two hashes met.
-        self._run(
-            "create or replace temp table alone as select incoming.* from incoming semi join "
-            "(from ids where not counted and not recurs) using (event_id) "
-            "qualify row_number() over (partition by event_id) = 1"
-        )
-        self._run(f"delete {new}")
-        recurs = "semi join (from ids where recurs) using (event_id)"
-        touched = self.connection.execute(f"select distinct {_MONTH}, account_id from versions {recurs} where age = 1").fetchall()
-        self._run("delete from recurring where hash(event_id) in (from suspect)")
-        # Each file's own rows: without a file that changes, those of the others still hold.
-        self._run(f"insert into recurring select distinct {_COLUMNS}, _file from versions {recurs}")
-        for month in sorted({month for month, _ in touched}):
-            self._rebuild(month, [account for other, account in touched if other == month])
-        self._run("insert into incoming from alone")
-        there = f"select {_COLUMNS} from versions {recurs} where age < 2"
-        arrived = self._one(f"select count(*) from (select {_COLUMNS} from versions {recurs} where age = 2 except {there})")
-        self.rows += arrived
-        self.absorbed += found - arrived - self._one("select count(*) from alone")
-
-    def _counted_rows(self, months: set[str]) -> str:
-        """The name of a table: rows of the suspect ids that are in the months' partitions, out of the files they came from."""
-        self._run(f"create or replace temp table old as select {_COLUMNS}, _file from recurring limit 0")
-        for name, relation in self._files_of(months):
-            suspect = f"{_PRESENT} and hash(event_id) in (from suspect) and event_id not in (select event_id from recurring)"
-            self._stage(name, relation, "staged", suspect)
-            self._run(f"insert into old select {_COLUMNS}, _file from staged")
-        return "old"
-
-    def _files_of(self, months: set[str]) -> Iterator[tuple[str, str]]:
-        for name, file in self.counted.items():
-            if file.same_as is None and months & set(file.months):
-                counting, part = self._counting
-                for relation in islice(self._relations(name), part if name == counting else None):
-                    yield name, relation
-
-    def _rebuild(self, month: str, accounts: list[str] | None) -> None:
-        """Roll up a month anew out of the files that are counted, for these accounts (None: all), without what recurs."""
-        first, last = month_days(month)
-        self._run("create or replace temp table accounts (account_id varchar)")
-        self._run("insert into accounts select unnest(?)", [accounts or []])
-        among = "true" if accounts is None else "account_id in (from accounts)"
-        inside = (
-            f"{_PRESENT} and day >= {first} and day < {last} and {among} and (event_id is null or event_id not in (from again))"
-        )
-        self._run("create or replace temp table again as select distinct event_id from recurring")
-        self._run("create or replace temp table rebuilt as select * exclude (_file) from incoming limit 0")
-        for name, relation in self._files_of({month}):
-            self._stage(name, relation, "staged", inside)
-            self._run("insert into rebuilt by name select * exclude (_file) from staged")
-        # The same row may stand in several files.
-        once = "event_id is null or row_number() over (partition by event_id) = 1"
-        self._run(f"create or replace temp view placed as from rebuilt qualify {once}")
-        self.parts.rewrite(month, "false" if accounts is None else "account_id not in (from accounts)")
-
-    def _run(self, query: str, values: list[Any] | None = None) -> None:
-        self.connection.execute(query, values)
-
-    def _one(self, query: str) -> int:
-        row = self.connection.execute(query).fetchone()
-        return int(row[0]) if row else 0
-
-
-def _nothing(time: str = "bigint") -> str:
-    """SQL of no row of the contract's columns; times are microseconds since 1970, as recurring rows are kept, or of this type."""
-    types = _SQL | {"time": time}
-    columns = ", ".join(f"null::{types[column.kind]} as {column.name}" for column in _CONTRACT.columns)
-    return f"select {columns}, null::varchar as _file limit 0"
+    @contextmanager
+    def _reading(self, state: State, files: Mapping[str, Path]) -> Iterator[Update]:
+        with naming_damage(self.folder, state):
+            update = Update(self.folder, self._read, self._notes, self._named, state, files)
+            try:
+                yield update
+            finally:
+                update.connection.close()

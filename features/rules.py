@@ -4,14 +4,14 @@ A rule's effect says what happens: `refuse` leaves the row out, `clear` makes th
 two times to the earlier one, `count` changes nothing. Nothing goes without being counted.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
 import duckdb
 
-from features.contract import Column
+from features.contract import Column, Table
 from features.findings import Report, Severity
 from features.sources import ROW, quote
 from features.staging import Staged
@@ -47,9 +47,17 @@ class Known:
 
 
 def apply(connection: duckdb.DuckDBPyConnection, staged: Staged, known: Known, report: Report) -> int:
-    """Count every rule in one scan, report those that fired, and take their effect; return the rows that stay."""
+    """Take every rule on the rows, then leave duplicates out; return the rows that stay."""
     if staged.rows == 0:
         return 0
+    apply_to_rows(connection, staged, known, report)
+    _drop_duplicates(connection, staged, report)
+    left = connection.execute(f"select count(*) from {staged.name}").fetchone()
+    return int(left[0]) if left else 0
+
+
+def apply_to_rows(connection: duckdb.DuckDBPyConnection, staged: Staged, known: Known, report: Report) -> None:
+    """Count every rule in one scan, report those that fired, and take their effect; duplicates stay."""
     rules = list(row_rules(staged, known))
     relation = _relation(staged, known)
     counts = ", ".join(f"count(*) filter ({r.condition}), min(s.{ROW}) filter ({r.condition})" for r in rules)
@@ -62,9 +70,6 @@ def apply(connection: duckdb.DuckDBPyConnection, staged: Staged, known: Known, r
         example = _example(connection, staged, rule, first)
         report.add(severity, staged.table.name, rule.column, rule.name, rows, example, rule.what_to_do)
     _take_effect(connection, staged, relation, [rule for rule, _, _ in fired])
-    _drop_duplicates(connection, staged, report)
-    left = connection.execute(f"select count(*) from {staged.name}").fetchone()
-    return int(left[0]) if left else 0
 
 
 def row_rules(staged: Staged, known: Known) -> Iterator[Rule]:
@@ -88,17 +93,29 @@ def row_rules(staged: Staged, known: Known) -> Iterator[Rule]:
                 "refuse" if refuse else "lift",
                 f"{later} lies before {earlier}: correct one of them; {advice}",
             )
-    if known.data_until is not None:
-        yield from _late_rules(staged, known.data_until)
-    if known.accounts and table.name != "accounts" and staged.has("account_id"):
-        advice = f"add the account to accounts, or correct account_id in {staged.raw.name}; rows left out"
-        yield Rule("unknown_account", "account_id", "s.account_id is not null and a.account_id is null", "refuse", advice)
+    yield from rules_beyond(table, staged.columns, staged.raw.name, known)
     if known.accounts and table.name in _NEEDS_CUSTOMER and staged.has(table.event):
         advice = "check both dates; rows are kept, and read from their own time on"
         yield Rule("before_signup", table.event, f"s.{table.event} < a.created_at", "count", advice)
     if known.subscriptions and staged.through("subscriptions") and staged.has(table.event):
         advice = "check the key or the dates; rows are kept as the account's use, whatever its subscription"
         yield Rule("before_its_subscription", table.event, f"s.{table.event} < b.started_at", "count", advice)
+
+
+def rules_beyond(table: Table, columns: Collection[str], origin: str, known: Known) -> Iterator[Rule]:
+    """Yield the rules that refuse rows by more than the rows themselves: the end of the data, and the accounts there are.
+
+    `columns`: those of the contract that the source has; `origin`: what it is called.
+    """
+    if known.data_until is not None:
+        advice = f"data_until is {known.data_until.isoformat()}: move it, or nothing; such rows are never read"
+        for column in dict.fromkeys((table.event, "recorded_at")):
+            if column in columns:
+                condition = f"s.{column} >= timestamp '{known.data_until}'"
+                yield Rule("past_data_until", column, condition, "refuse", advice)
+    if known.accounts and table.name != "accounts" and "account_id" in columns:
+        advice = f"add the account to accounts, or correct account_id in {origin}; rows left out"
+        yield Rule("unknown_account", "account_id", "s.account_id is not null and a.account_id is null", "refuse", advice)
 
 
 def _column_rules(staged: Staged, column: Column) -> Iterator[Rule]:
@@ -133,18 +150,15 @@ def _column_rules(staged: Staged, column: Column) -> Iterator[Rule]:
         yield Rule("unknown_value", name, f"{value} not in ({allowed})", "count", advice)
 
 
-def _late_rules(staged: Staged, data_until: datetime) -> Iterator[Rule]:
-    advice = f"data_until is {data_until.isoformat()}: move it, or nothing; such rows are never read"
-    for column in dict.fromkeys((staged.table.event, "recorded_at")):
-        if staged.has(column):
-            yield Rule("past_data_until", column, f"s.{column} >= timestamp '{data_until}'", "refuse", advice)
+def with_accounts(relation: str) -> str:
+    """Return SQL of a relation's rows `s`, each beside its account `a`, null where there is none."""
+    accounts = "select account_id, min(created_at) as created_at from contract_accounts group by all"
+    return f"{relation} s left join ({accounts}) a on a.account_id = s.account_id"
 
 
 def _relation(staged: Staged, known: Known) -> str:
-    relation = f"{staged.name} s"
-    if known.accounts and staged.table.name != "accounts" and staged.has("account_id"):
-        accounts = "select account_id, min(created_at) as created_at from contract_accounts group by all"
-        relation += f" left join ({accounts}) a on a.account_id = s.account_id"
+    joined = known.accounts and staged.table.name != "accounts" and staged.has("account_id")
+    relation = with_accounts(staged.name) if joined else f"{staged.name} s"
     if known.subscriptions and staged.through("subscriptions"):
         own = "select subscription_id, min(started_at) as started_at from contract_subscriptions group by all"
         relation += f" left join ({own}) b on b.subscription_id = s._key"

@@ -90,6 +90,15 @@ def is_url(source: str) -> bool:
     return re.match(r"[a-z][a-z0-9+]*://", source) is not None
 
 
+def is_parquet(path: Path) -> bool:
+    """Tell a Parquet file from a CSV file, by its name.
+
+    >>> is_parquet(Path("usage.PARQUET")), is_parquet(Path("usage.csv"))
+    (True, False)
+    """
+    return path.suffix.lower() == ".parquet"
+
+
 def open_sources(source: str, base: Path, connection: duckdb.DuckDBPyConnection) -> Sources:
     """Open a folder or a database URL; relative paths start from `base`, `${NAME}` is read from the environment.
 
@@ -123,15 +132,20 @@ class Folder:
     def open(self, name: str) -> Raw:
         """Return the file or files as one table; files are looked at before their names are believed."""
         if name not in self._opened:
-            paths = sorted(self.path.glob(name)) if "*" in name else [self.path / name]
-            if not paths or not all(path.is_file() for path in paths):
-                there = ", ".join(self.names()) or "no CSV or Parquet file"
-                raise SourceError("missing_table", f"{name} is not in {self.path}; there: {there}")
+            paths = self.files(name)
             for path in paths:
                 _check_content(path)
-            parquet = paths[0].suffix.lower() == ".parquet"
+            parquet = is_parquet(paths[0])
             self._opened[name] = self._parquet(name, paths) if parquet else self._csv(name, paths)
         return self._opened[name]
+
+    def files(self, name: str) -> list[Path]:
+        """Return the files behind a name or a pattern, sorted; SourceError where there is none."""
+        paths = sorted(self.path.glob(name)) if "*" in name else [self.path / name]
+        if not paths or not all(path.is_file() for path in paths):
+            there = ", ".join(self.names()) or "no CSV or Parquet file"
+            raise SourceError("missing_table", f"{name} is not in {self.path}; there: {there}")
+        return paths
 
     def close(self) -> None:
         """Drop the text tables read from CSV."""
@@ -177,7 +191,7 @@ def _check_content(path: Path) -> None:
         tail = file.read(4)
     if not head.strip():
         raise SourceError("empty_file", f"{path.name} is empty; export it again, or leave the table out")
-    parquet = path.suffix.lower() == ".parquet"
+    parquet = is_parquet(path)
     found = _kind_of(head)
     if parquet and found == "a Parquet file" and tail != b"PAR1":
         raise SourceError("unreadable_file", f"{path.name} is cut off; copy or export it again")

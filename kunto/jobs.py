@@ -18,16 +18,20 @@ import pyarrow.parquet as pq
 import kunto
 from features.builder import Builder
 from features.check import check
+from features.contract import TABLES
 from features.findings import Report
+from features.kept_usage import Keep
 from features.loader import Source, load
 from features.mapping import Mapping as DataMapping
-from features.sources import SourceError
+from features.rolled import Rolled
+from features.sources import SourceError, is_url
 from kunto.console import Watch
 from kunto.workspace import Workspace
 from models.choice import NOTHING, Choice, PlaySettings
 from models.registry import worded
 from models.scorecard import Scorecard
 from serving.arrived import with_events
+from serving.assessment import product_features
 from serving.champions import Champions, load_champions
 from serving.company import told
 from serving.scoring import Scored, ScoringSettings, score
@@ -73,10 +77,33 @@ class Company:
         """This company with the events that the service had taken in before `as_of` among its rows."""
         return Company(replace(self.source, tables=with_events(self.tables, store, as_of)), self.report)
 
+    def rows(self, name: str) -> int:
+        """How many rows a table has."""
+        table, kept = self.tables[name], self.source.kept_usage
+        if not isinstance(table, Rolled) or kept is None:
+            return int(table.count().execute())
+        return kept.rows + (0 if table.arrived is None else int(table.arrived.count().execute()))
+
+    def newest(self, name: str) -> pd.Timestamp | None:
+        """The latest event of a table before the data's end."""
+        table, kept, event = self.tables[name], self.source.kept_usage, TABLES[name].event
+        found = kept.newest if kept is not None and isinstance(table, Rolled) else None
+        rows = table.arrived if isinstance(table, Rolled) else table
+        latest = None if rows is None else rows[event].max(where=rows[event] < self.data_until.to_pydatetime()).execute()
+        known = [pd.Timestamp(instant) for instant in (found, latest) if not pd.isna(instant)]
+        return max(known, default=None)
+
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of all rows of each table."""
-        return fingerprint(self.tables)
+        """A digest of all rows of each table; where use comes out of kept rollups, of what is counted there, and how."""
+        rows = {name: table for name, table in self.tables.items() if not isinstance(table, Rolled)}
+        found = [fingerprint(rows)]
+        for name in self.tables.keys() - rows.keys():
+            rolled = self.tables[name]
+            found.append(f"{name}:{self.rows(name)}:{rolled.state.fingerprint}")
+            if rolled.arrived is not None:
+                found.append(fingerprint({f"{name}+arrived": rolled.arrived}))
+        return " ".join(found)
 
     @property
     def data_version(self) -> str:
@@ -102,9 +129,18 @@ def refusing() -> Iterator[None]:
         raise DataError(str(error)) from error
 
 
-def open_company(workspace: Workspace) -> Company:
-    """Load the source and check it against the contract."""
-    source = load(workspace.mapping, base=workspace.path)
+def open_company(workspace: Workspace, asked: Sequence[pd.Timestamp] = ()) -> Company:
+    """Load the source and check it against the contract.
+
+    `asked`: the instants whose features are all that is wanted of its use: where they are midnights it comes out of the rollups
+    that the workspace keeps, if that can be, and there is no table of the single rows.
+    """
+    keep, odd = None, next((instant for instant in asked if instant != instant.normalize()), None)
+    if asked and odd is None:
+        keep = Keep(workspace.rollups_path, product_features(champions_of(workspace)))
+    source = load(workspace.mapping, base=workspace.path, keep=keep)
+    if odd is not None and "usage" in source.tables and not is_url(workspace.mapping.data.source):
+        source = replace(source, usage_read_whole=f"T is {odd}, and kept rollups answer midnights (UTC)")
     return Company(source, check(source))
 
 
@@ -121,13 +157,13 @@ def write_features(workspace: Workspace, company: Company, dates: Sequence[pd.Ti
     Under `kunto` in a file's metadata stands what it was made of, from which it can be made again: digests of each table's rows
     and of the configuration, the code, the engine, the instant, and the product's own features.
     """
-    product_features = product_features_of(workspace)
+    named = product_features_of(workspace)
     ids = company.tables["subscriptions"].select("account_id").distinct().order_by("account_id").execute()
     workspace.features_path.mkdir(parents=True, exist_ok=True)
     made_of: dict[str, Any] = {"data": company.fingerprint, "config": workspace.config_version, "code": code_version()}
-    made_of |= {"engine": f"duckdb {duckdb.__version__}", "product_features": product_features}
+    made_of |= {"engine": f"duckdb {duckdb.__version__}", "product_features": named}
     paths = []
-    with refusing(), Builder(company.tables, product_features) as builder:
+    with refusing(), Builder(company.tables, named) as builder:
         for number, date in enumerate(dates):
             frame = pa.Table.from_pandas(builder.snapshot(ids.assign(as_of=date)).features, preserve_index=False)
             told = json.dumps(made_of | {"as_of": date.isoformat()})

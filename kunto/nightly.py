@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from features.contract import TABLES
 from kunto import jobs, watching
 from kunto.console import Watch
 from kunto.workspace import Workspace
@@ -79,7 +78,7 @@ def run_night(
 
 def _load(workspace: Workspace, store: Store, as_of: datetime, result: dict[str, Any]) -> jobs.Company:
     """Load and check the tables, and add what the service took in; what was found is reported even where it is fatal."""
-    company = jobs.open_company(workspace)
+    company = jobs.open_company(workspace, [pd.Timestamp(as_of)])
     found = [
         {"severity": one.severity, "table": one.table, "column": one.column, "rule": one.rule, "rows": one.rows}
         for one in (*company.report.fatal, *company.report.warnings)
@@ -90,17 +89,12 @@ def _load(workspace: Workspace, store: Store, as_of: datetime, result: dict[str,
         "data_until": company.data_until.isoformat(),
         "age_days": max(timedelta(), now() - company.data_until.to_pydatetime()) / _DAY,
         "data_version": company.data_version,
-        "rows": {name: int(table.count().execute()) for name, table in company.tables.items()},
-        "newest": {name: _newest(company, name) for name in company.tables},
+        "rows": {name: company.rows(name) for name in company.tables},
+        # what stands still here has stopped to come in
+        "newest": {name: newest and newest.isoformat() for name in company.tables for newest in [company.newest(name)]},
+        "usage_read_whole": company.source.usage_read_whole,
     }
     return company
-
-
-def _newest(company: jobs.Company, name: str) -> str | None:
-    """The latest event of a table before the data's end: what stands still there has stopped to come in."""
-    event = company.tables[name][TABLES[name].event]
-    newest = event.max(where=event < company.data_until.to_pydatetime()).execute()
-    return None if pd.isna(newest) else pd.Timestamp(newest).isoformat()
 
 
 def _score(night: Night) -> dict[str, Any]:
@@ -214,7 +208,9 @@ def _watch(night: Night) -> dict[str, Any]:
     trained = []
     if found.retraining.due and night.workspace.settings.watch.nightly == "train":
         settings = night.workspace.settings.training
-        trained = jobs.train_models(night.workspace, night.company, settings, night.watch, horizon_given=False)
+        # a training picks the product's own features out of all rows
+        whole = jobs.open_company(night.workspace).usable().with_events(night.store, night.as_of)
+        trained = jobs.train_models(night.workspace, whole, settings, night.watch, horizon_given=False)
     return {
         "as_of": found.as_of and found.as_of.isoformat(),
         "alarms": found.alarms,

@@ -59,6 +59,11 @@ class Workspace:
         return self.path / "features"
 
     @property
+    def rollups_path(self) -> Path:
+        """Where use is kept rolled up; what is deleted here is rolled up anew."""
+        return self.path / "rollups"
+
+    @property
     def artifacts_path(self) -> Path | None:
         """Where MLflow keeps files; None where a server does."""
         return None if self.settings.service.tracking_uri else self.path / "artifacts"

@@ -1,6 +1,7 @@
 """Events that arrived, as further rows of a company's tables on the same DuckDB connection."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 
 from features import casting
 from features.contract import IBIS_TYPES, TABLES, Column
+from features.rolled import Rolled
 from serving.events import EVENT_TABLES
 from serving.store import Store
 from serving.store.instants import utc
@@ -86,7 +88,13 @@ class ArrivedEvents:
             if columns:
                 arrived = self._connection.table(_table(name))
                 arrived = arrived if as_of is None else arrived.filter(arrived.recorded_at < as_of)
-                merged[name] = _union(name, tables.get(name), arrived, columns)
+                source = tables.get(name)
+                if isinstance(source, Rolled):
+                    source = source.set_apart(arrived)
+                    rows = _union(name, source.recurring, arrived, columns)
+                    merged[name] = replace(source, recurring=rows, arrived=arrived.select(*sorted(columns)))
+                else:
+                    merged[name] = _union(name, source, arrived, columns)
         return merged
 
 

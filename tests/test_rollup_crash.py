@@ -286,12 +286,23 @@ def test_a_partition_that_is_gone_or_damaged_is_named(nights, folder, damage, wh
         opened(folder).update(nights[1])
 
 
+@pytest.mark.parametrize("which", ["2025-01/days-*", "recurring-*"])
+def test_a_partition_that_is_damaged_inside_is_named(nights, folder, which):
+    """Its first and last bytes are as they were."""
+    path = next(folder.glob(which))
+    whole = path.read_bytes()
+    footer = int.from_bytes(whole[-8:-4], "little") + 8
+    path.write_bytes(whole[:4] + bytes(len(whole) - footer - 4) + whole[-footer:])
+    with pytest.raises(SourceError, match=rf"{path.name} is damaged; delete {folder}, and all is rolled up anew"):
+        opened(folder).update(nights[1]) if which.startswith("recurring") else kept(opened(folder))
+
+
 def test_rollups_that_were_updated_since_they_were_read(nights, folder):
     backend = ibis.duckdb.connect()
     rolled = opened(folder).rolled(backend)
     opened(folder).update(nights[1])
-    with pytest.raises(SourceError, match=r"was updated after it was read: take RollupStore\.rolled\(…\) again"):
-        rolled.files("days", 20_000, 20_200)
+    with pytest.raises(SourceError, match=r"was updated after it was read: start again, or take RollupStore\.rolled\(…\) again"):
+        rolled.rows("days", 20_000, 20_200)
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[]", b'{"format": 1}', b"\xff", b'{"format": 1, "files": 3}'])

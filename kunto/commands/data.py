@@ -15,7 +15,7 @@ from kunto import jobs, spark_jobs
 from kunto.commands import on_spark
 from kunto.commands.on_spark import late
 from kunto.commands.options import DEFAULT_WORKSPACE, AsOf, Engine, FromTables, JsonOption, Master, WorkspaceOption
-from kunto.console import out, print_json, watching
+from kunto.console import err, out, print_json, watching
 from kunto.workspace import Workspace
 
 
@@ -61,6 +61,12 @@ def show(report: Report, *, notes: bool = False) -> None:
     for title, found in (("Fatal", report.fatal), ("Warnings", report.warnings), ("Notes", report.notes if notes else [])):
         if found:
             out.print(_table(title, found))
+
+
+def tell_whole(company: jobs.Company) -> None:
+    """Say why this took as long as all rows of use do, where only the new ones would have had to be read."""
+    if company.source.usage_read_whole is not None:
+        err.print(f"All of usage is read: {company.source.usage_read_whole}.", soft_wrap=True)
 
 
 def _table(title: str, found: list[Finding]) -> Table:
@@ -121,7 +127,8 @@ def features(
         on_spark.run("features", place, cluster, dates, lambda: spark_jobs.features(place, cluster, dates), json=json)
         return
     on_spark.refuse(master=master, out=target, **{"from": source})
-    company = jobs.open_company(place).usable()
+    company = jobs.open_company(place, dates).usable()
+    tell_whole(company)
     if max(dates) > until:
         raise late(max(dates), until)
     with watching() as watch:

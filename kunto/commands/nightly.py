@@ -98,7 +98,9 @@ def _took(step: JobStep) -> str:
 def _data(result: dict[str, Any]) -> str:
     rows = result["rows"]
     told = f"{sum(rows.values()):,} rows in {len(rows)} tables, which end {result['age_days']:,.0f} days ago"
-    return f"{told}; {result['warnings']} warnings" if result["warnings"] else told
+    told += f"; {result['warnings']} warnings" if result["warnings"] else ""
+    whole = result.get("usage_read_whole")  # nights before there were kept rollups say nothing of it
+    return f"{told}; all of usage was read: {whole}" if whole else told
 
 
 def _score(result: dict[str, Any]) -> str:

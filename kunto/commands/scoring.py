@@ -63,7 +63,9 @@ def score(
     on_spark.refuse(master=master, **{"from": source})
     file = None if target is None else Path(target)
     _check_file(file)
-    company = jobs.open_company(place).usable()
+    asked = as_of or place.mapping.data.data_until
+    company = jobs.open_company(place, [pd.Timestamp(asked)] if asked else ()).usable()
+    data.tell_whole(company)
     instant = pd.Timestamp(as_of) if as_of else company.data_until
     if instant > company.data_until:
         raise late(instant, company.data_until)

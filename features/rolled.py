@@ -1,0 +1,93 @@
+"""Kept rollups as a builder reads them: partitions by month, and the rows of events that are in none of them."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from features.rollup_state import State, checked, last_state, month_days, naming_damage
+from features.sources import SourceError, literal
+
+#: Accounts by month.
+Accounts = Mapping[str, Collection[str]]
+
+
+@dataclass(frozen=True)
+class Rolled:
+    """Rolled-up use to build features from, in the place of the table `usage`, for midnights (`features.builder.Builder`).
+
+    `product_features` are those whose sums are kept by name; `recurring`: the rows of events that are in no partition, as an Ibis
+    table with the contract's columns. The partitions of a month do not count for the accounts `apart`: their rows are among
+    `recurring`, as `read_again` read them. `arrived`: rows of `recurring` that came beside the files; None: there are none.
+    """
+
+    folder: Path
+    state: State
+    product_features: tuple[str, ...]
+    recurring: Any
+    read_again: Callable[[Accounts], Any] | None = None
+    apart: Accounts = field(default_factory=dict)
+    arrived: Any = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the contract that rows have."""
+        return tuple(self.recurring.columns)
+
+    def set_apart(self, events: Any) -> "Rolled":
+        """Make room for further versions of events that partitions may hold: an Ibis table with `event_id`.
+
+        Raises SourceError where rows that have to be read again cannot be.
+        """
+        connection = self.recurring.get_backend()
+        ids = events.filter(events.event_id.notnull()).select("event_id").distinct()
+        queries = [
+            f"select distinct {literal(month)} as month, account_id from {_parquet(self._checked(parts['ids']))} "
+            f"where id in (select hash(event_id) from ({connection.compile(ids)}))"
+            for month, parts in sorted(self.state.parts.items())
+        ]
+        with naming_damage(self.folder, self.state):
+            found = connection.con.execute(" union all ".join(queries)).fetchall() if queries else []
+        apart: dict[str, tuple[str, ...]] = {}
+        for month, account in found:
+            apart[month] = (*apart.get(month, ()), account)
+        if not apart:
+            return self
+        if self.read_again is None:
+            raise ValueError("rows that partitions hold are read again from their files: give them to RollupStore.rolled")
+        rest = self.read_again(apart).select(*self.columns)
+        return replace(self, recurring=self.recurring.union(rest, distinct=False), apart=apart)
+
+    def rows(self, relation: str, first: int, last: int) -> str | None:
+        """SQL to select the rows of a relation from, those of days in [first, last), days since 1970; None where there are none.
+
+        Raises SourceError where a file of them is gone or damaged.
+        """
+        whole: list[str] = []
+        queries = []
+        for month, relations in sorted(self.state.parts.items()):
+            start, end = month_days(month)
+            if start >= last or end <= first:
+                continue
+            files = self._checked(relations.get(relation, ()))
+            if month not in self.apart:
+                whole += files
+            elif files:
+                accounts = ", ".join(map(literal, self.apart[month]))
+                queries.append(f"from {_parquet(files)} where account_id not in ({accounts})")
+        if whole:
+            queries.append(f"from {_parquet(whole)}")
+        return f"({' union all by name '.join(f'({query})' for query in queries)})" if queries else None
+
+    def _checked(self, names: Collection[str]) -> list[str]:
+        try:
+            return checked(self.folder, names)
+        except SourceError:
+            if last_state(self.folder) == self.state:
+                raise
+            told = f"{self.folder} was updated after it was read: start again, or take RollupStore.rolled(…) again"
+            raise SourceError("rollup_state", told) from None
+
+
+def _parquet(files: Collection[str]) -> str:
+    return f"read_parquet([{', '.join(map(literal, files))}])"
