@@ -16,7 +16,7 @@ from features.findings import Report, Severity
 from features.kept_usage import USAGE_DAYS, Keep, KeptUsage, keep_usage, why_whole
 from features.mapping import Mapping
 from features.rules import Known, apply
-from features.sources import Folder, SourceError, Sources, open_sources
+from features.sources import Folder, SourceError, Sources, is_url, open_sources
 from features.staging import Staged, find_table, stage
 
 _DAY = timedelta(days=1)
@@ -49,6 +49,11 @@ class Source:
     def data_until(self) -> datetime | None:
         """End of the data (exclusive), as the mapping says; None is a fatal finding."""
         return self.mapping.data.data_until
+
+    @property
+    def usage_in_files(self) -> bool:
+        """Whether `usage` comes from files by a pattern: one alone is written anew each time, and read whole in less time."""
+        return "*" in self.origins.get("usage", "") and not is_url(self.mapping.data.source)
 
     @property
     def currencies(self) -> list[str]:
@@ -107,9 +112,10 @@ def _load_tables(source: Source, sources: Sources, keep: Keep | None) -> Source:
             advice = f"say in tables.{name}.from which source table holds the {name}; there: {there}"
             report.add("fatal", name, None, "missing_table", 0, None, advice)
     staged: dict[str, Staged] = {}
-    if keep is not None and "usage" in source.origins and isinstance(sources, Folder):
-        whole = why_whole(mapping)
-        source, keep = replace(source, usage_read_whole=whole), None if whole else keep
+    if not source.usage_in_files:
+        keep = None
+    if keep is not None and (whole := why_whole(mapping)):
+        source, keep = replace(source, usage_read_whole=whole), None
     for name in TABLES:
         if name == "usage" and name in source.origins and keep is not None and isinstance(sources, Folder):
             source = _with_kept_usage(source, sources, keep, accounts="accounts" in staged)

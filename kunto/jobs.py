@@ -24,7 +24,7 @@ from features.kept_usage import Keep
 from features.loader import Source, load
 from features.mapping import Mapping as DataMapping
 from features.rolled import Rolled
-from features.sources import SourceError, is_url
+from features.sources import SourceError
 from kunto.console import Watch
 from kunto.workspace import Workspace
 from models.choice import NOTHING, Choice, PlaySettings
@@ -139,7 +139,7 @@ def open_company(workspace: Workspace, asked: Sequence[pd.Timestamp] = ()) -> Co
     if asked and odd is None:
         keep = Keep(workspace.rollups_path, product_features(champions_of(workspace)))
     source = load(workspace.mapping, base=workspace.path, keep=keep)
-    if odd is not None and "usage" in source.tables and not is_url(workspace.mapping.data.source):
+    if odd is not None and "usage" in source.tables and source.usage_in_files:
         source = replace(source, usage_read_whole=f"T is {odd}, and kept rollups answer midnights (UTC)")
     return Company(source, check(source))
 

@@ -118,6 +118,15 @@ def _same(one: Any, other: Any) -> bool:
     return bool(one == pytest.approx(other, rel=1e-9)) if isinstance(one, float) else bool(one == other)
 
 
+def _by_pattern(csv: Any, config: str = "") -> Path:
+    """A small company's workspace, its use in files by a pattern, of which there is one."""
+    place: Path = csv(CONFIG + '[tables.usage]\nfrom = "usage/*.csv"\n' + config, usage=TABLES["usage"])
+    usage = place / "tables" / "usage"
+    usage.mkdir()
+    (place / "tables" / "usage.csv").rename(usage / "1.csv")
+    return place
+
+
 @pytest.mark.parametrize(
     ("config", "arguments", "told"),
     [
@@ -127,21 +136,21 @@ def _same(one: Any, other: Any) -> bool:
             "All of usage is read: T is 2026-01-15 06:00:00, and kept rollups answer midnights (UTC).",
         ),
         (
-            "[tables.usage]\nwhere = \"feature in (select 'login')\"\n",
+            "where = \"feature in (select 'login')\"\n",
             (),
             "All of usage is read: tables.usage.where has 'select', so",
         ),
     ],
 )
 def test_why_all_is_read_is_told(csv: Any, kunto: Any, config: str, arguments: tuple[str, ...], told: str) -> None:
-    place = csv(CONFIG + config)
+    place = _by_pattern(csv, config)
     for command in ("features", "score"):
         done = kunto(command, "-w", place, "--json", *arguments)
         assert (done.code, told in done.err) == (0, True), done.told
 
 
 def test_faults_are_told_without_a_traceback(csv: Any, kunto: Any) -> None:
-    place = csv()
+    place = _by_pattern(csv)
     assert kunto("features", "-w", place).code == 0
     next((place / "rollups").glob("*/days-*")).unlink()
     for command in ("features", "score", "nightly"):
@@ -151,10 +160,10 @@ def test_faults_are_told_without_a_traceback(csv: Any, kunto: Any) -> None:
         assert "and all is rolled up anew" in failed.err
         assert "Traceback" not in failed.err
     shutil.rmtree(place / "rollups")
-    (place / "tables" / "usage.csv").write_text("account_id,occurred_at\na,2026-01-02\n")
+    (place / "tables" / "usage" / "1.csv").write_text("account_id,occurred_at\na,2026-01-02\n")
     failed = kunto("features", "-w", place)
     assert failed.code == 1
-    assert "feature is not in usage.csv: name its source column in tables.usage.columns.feature" in failed.told
+    assert "feature is not in usage/1.csv: name its source column in tables.usage.columns.feature" in failed.told
 
 
 def test_a_night_counts_what_it_brought(csv: Any, kunto: Any, read: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,10 +171,8 @@ def test_a_night_counts_what_it_brought(csv: Any, kunto: Any, read: list[str], m
     for module in (jobs, watching):
         monkeypatch.setattr(module, "load_champions", lambda uri: Champions({}, None))
     monkeypatch.setattr(watching, "last_training", lambda workspace: None)
-    place = csv(CONFIG + '[tables.usage]\nfrom = "usage/*.csv"\n', usage=TABLES["usage"])
+    place = _by_pattern(csv)
     usage = place / "tables" / "usage"
-    usage.mkdir()
-    (place / "tables" / "usage.csv").rename(usage / "1.csv")
 
     def night() -> dict[str, Any]:
         done = kunto("nightly", "-w", place, "--again", "--json")

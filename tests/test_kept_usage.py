@@ -138,11 +138,17 @@ def test_a_large_file_is_read_in_parts(base: Path, usage: Path, monkeypatch: pyt
     assert found[refused] == expected[refused] > 7
 
 
-def test_one_file_that_grows(base: Path) -> None:
-    config = CONFIG | {"tables": {}}
+def test_one_file_that_grows(base: Path, usage: Path) -> None:
     for rows in (20, 60):
-        write(base / "tables" / "usage.csv", made(5)[:rows])
-        held_equal(base, config)
+        write(usage / "all.csv", made(5)[:rows])
+        held_equal(base)
+
+
+def test_one_file_that_is_named_is_read_whole(base: Path) -> None:
+    write(base / "tables" / "usage.csv", made(5))
+    source = loaded(base, keep=True, config=CONFIG | {"tables": {}})
+    assert (source.kept_usage, source.usage_read_whole) == (None, None)
+    assert not (base / "rollups").exists()
 
 
 @pytest.mark.parametrize(
