@@ -132,7 +132,7 @@ class Builder:
         answered = told = 0
         for chunk in wanted.chunks(self._accounts, CHUNK_ROWS):
             asked = chunk.groupby(["account_id", "as_of"], sort=False).ngroup().to_numpy()
-            parts.append(self._found(chunk, many=wanted.many_midnights))
+            parts.append(self._found(chunk, wanted.many_midnights))
             numbers = parts[-1]["asked_id"].to_numpy()
             place = np.empty(len(numbers), np.intp)
             place[numbers] = np.arange(len(numbers))
@@ -225,7 +225,7 @@ class Builder:
     def _naming_damage(self) -> AbstractContextManager[None]:
         return naming_damage(self._rolled.folder, self._rolled.state) if self._rolled is not None else nullcontext()
 
-    def _found(self, chunk: pd.DataFrame, *, many: bool) -> pa.Table:
+    def _found(self, chunk: pd.DataFrame, many: tuple[int, int] | None) -> pa.Table:
         """Compute the rows of one chunk, each once, in any order, and the medians of its midnights."""
         first = ~chunk.duplicated(["account_id", "as_of"]).to_numpy()
         asked = chunk[first].assign(asked_id=np.arange(first.sum()))[list(ASKED)]
@@ -253,8 +253,8 @@ class Builder:
                 self._make_again(step, sql)
             else:
                 self._make(step, sql)
-            if step.name == "rows" and many:
-                counted = self._running_counts()
+            if step.name == "rows" and many is not None:
+                counted = self._running_counts(many)
             if step.name == "standing":
                 self._require_rates()
             if step.name == "segments":
@@ -268,12 +268,12 @@ class Builder:
         self._empty = {step.name for step, _ in self._steps if step.name.startswith("used_then_") and at_midnight}
         return {"found"} | empty | ({"segments"} if peers_known else set())
 
-    def _running_counts(self) -> dict[str, pa.Table]:
+    def _running_counts(self, days: tuple[int, int]) -> dict[str, pa.Table]:
         """The steps that running sums stand in for, and what they would make; none where sums do not fit."""
         if not self._relation_schemas:
             return {}
         numbers = f'"{self._prefix}numbers"'
-        if self._running is None:
+        if self._running is None or self._running.days != days:
             parts = ("used",) if self._rolled is None else ("used", "stored")
             union = " union all ".join(f'from "{self._prefix}{part}_{{name}}"' for part in parts)
             relations = {name: f"({union.format(name=name)})" for name in RELATIONS}
@@ -281,7 +281,7 @@ class Builder:
             in_use = f"(select distinct account_id from {relations['days']})"
             self._run(f"create or replace temp table {numbers} as select {numbered} from {in_use}")
             self._made[f"{self._prefix}numbers"] = "table"
-            self._running = RunningUse.read(self._query, numbers, relations, self._shape.columns["usage"])
+            self._running = RunningUse.read(self._query, numbers, relations, self._shape.columns["usage"], days)
         if self._running is None:
             return {}
         asked = f'"{self._prefix}rows" join {numbers} using (account_id) order by midnight, number'

@@ -101,9 +101,9 @@ def _bits(number: int, place: Ints, day: Ints) -> Bits:
 class _DaysOf:
     """What `features.windows.Days` says of bands, of running sums at one midnight."""
 
-    def __init__(self, sums: _Sums, account: Ints, midnight: int) -> None:
+    def __init__(self, sums: _Sums, account: Ints, midnight: int, base: int) -> None:
         self._sums, self._account, self._midnight = sums, account, midnight
-        self._day = midnight // DAY
+        self._day = midnight // DAY - base
         self._before: dict[int, Ints] = {}
 
     def total(self, column: str, days: int, skip: int = 0) -> Ints:
@@ -189,22 +189,28 @@ def _decimals(units: Ints) -> pa.Array:
 class RunningDays:
     """Use by day of accounts that are numbered from 0.
 
-    `rows`: key (the account's number << `DAY_BITS`, plus the day since 1970), ascending, quantity, first_at, last_at, and those
-    of value, users, known and until that there are (`columns_of`).
+    `rows`: key (the account's number << `DAY_BITS`, plus the day since `base`), ascending, quantity, first_at, last_at, and those
+    of value, users, known and until that there are (`columns_of`). `base`: a day since 1970, a whole number of blocks.
+
+    >>> day = 62 * 300
+    >>> rows = {"key": [1, 3], "quantity": [5, 7], "first_at": [day * DAY, day * DAY], "last_at": [day * DAY, day * DAY]}
+    >>> found = RunningDays(1, day, {name: np.array(values) for name, values in rows.items()}).at(np.array([0]), (day + 4) * DAY)
+    >>> found.total("quantity", 1).to_pylist(), found.total("quantity", 3).to_pylist()
+    ([7], [12])
     """
 
-    def __init__(self, accounts: int, rows: Mapping[str, Ints]) -> None:
-        self._accounts = accounts
+    def __init__(self, accounts: int, base: int, rows: Mapping[str, Ints]) -> None:
+        self._accounts, self._base = accounts, base
         hidden = _hidden(rows)
         self._on_time = _Sums.of(accounts, rows if not hidden.any() else _rows(rows, ~hidden))
         self._late = _rows(rows, hidden)
 
     def at(self, account: Ints, midnight: int) -> _Together:
         """The use of these accounts as T, in microseconds, reads it."""
-        parts = [_DaysOf(self._on_time, account, midnight)]
+        parts = [_DaysOf(self._on_time, account, midnight, self._base)]
         if len(self._late["key"]):
             seen = _Sums.of(self._accounts, _rows(self._late, _visible(self._late, midnight // DAY)))
-            parts.append(_DaysOf(seen, account, midnight))
+            parts.append(_DaysOf(seen, account, midnight, self._base))
         return _Together(parts)
 
 
@@ -214,6 +220,11 @@ class RunningItems:
     `rows`: item, first, active, and known and until if there are (`columns_of`), items numbered from 0 in the order of their
     accounts; `ends`: how many items the accounts up to each one have. `within`: the windows, as in
     `features.windows.active_items`.
+
+    >>> rows = {"item": np.array([0, 1]), "first": np.array([0, 0]), "active": np.array([0b10, 0b10000])}
+    >>> users = RunningItems(np.array([2]), rows, {"7d": (7, 0), "2d": (2, 0)}).at(np.array([0]), 5 * DAY)
+    >>> users.active("7d").to_pylist(), users.active("2d").to_pylist()
+    ([2], [1])
     """
 
     def __init__(self, ends: Ints, rows: Mapping[str, Ints], within: Mapping[str, tuple[int, int]]) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from features.catalogue import Count
-from features.catalogue.usage import FEATURES_IN, USERS_IN
+from features.catalogue.usage import BLOCK_DAYS, FEATURES_IN, REACH_DAYS, USERS_IN
 from features.contract import DECIMAL_SCALE
 from features.running import DAY_BITS, RunningDays, RunningItems, columns_of
 
@@ -20,13 +20,19 @@ class RunningUse:
     """The rolled-up use of all accounts, in memory.
 
     `query` answers SQL by an Arrow table; `numbers` is a table (account_id, number) that numbers the accounts from 0;
-    `relations`: what to select each of `RELATIONS` from; `columns`: those of the contract that the source has.
+    `relations`: what to select each of `RELATIONS` from; `columns`: those of the contract that the source has; `days`: the first
+    and the last day, since 1970, that a T is at.
     """
 
     def __init__(
-        self, query: Callable[[str], pa.Table], numbers: str, relations: Mapping[str, str], columns: Collection[str]
+        self,
+        query: Callable[[str], pa.Table],
+        numbers: str,
+        relations: Mapping[str, str],
+        columns: Collection[str],
+        days: tuple[int, int],
     ) -> None:
-        self._query, self._numbers = query, numbers
+        self._query, self._numbers, self.days = query, numbers, days
         self._sums = ["quantity", "first_at", "last_at", *(name for name in ("value", "users") if name in columns)]
         self._hiding = ["known", "until"] if "recorded_at" in columns else []
         self._accounts = query(f"select number from {numbers}").num_rows
@@ -37,12 +43,17 @@ class RunningUse:
 
     @classmethod
     def read(
-        cls, query: Callable[[str], pa.Table], numbers: str, relations: Mapping[str, str], columns: Collection[str]
+        cls,
+        query: Callable[[str], pa.Table],
+        numbers: str,
+        relations: Mapping[str, str],
+        columns: Collection[str],
+        days: tuple[int, int],
     ) -> Self | None:
         """Read the relations; None where sums of use do not fit into 64 bits."""
         largest = f"greatest(sum(abs(quantity)), sum(abs(value)) * {10**DECIMAL_SCALE}) >= {_LARGEST} as too_large"
         too_large = query(f"select {largest} from {relations['days']}")["too_large"][0].as_py()
-        return None if too_large else cls(query, numbers, relations, columns)
+        return None if too_large else cls(query, numbers, relations, columns, days)
 
     def counts(self, rows: pa.Table, counts: Sequence[Count]) -> dict[str, pa.Table]:
         """Return for each relation its counts: spine_id and one column per count.
@@ -64,10 +75,11 @@ class RunningUse:
 
     def _days(self, relation: str) -> RunningDays:
         names = ", ".join(f'"{name}"' for name in [*self._sums, *self._hiding])
-        numbered = f"{relation} join {self._numbers} using (account_id)"
+        base = (self.days[0] - REACH_DAYS) // BLOCK_DAYS * BLOCK_DAYS
         # One whole number to order by is several times as fast as two columns.
-        found = self._query(f"select (number << {DAY_BITS}) + day as key, {names} from {numbered} order by key")
-        return RunningDays(self._accounts, columns_of(found))
+        key = f"(number << {DAY_BITS}) + day - ({base}) as key"
+        read = f"{relation} join {self._numbers} using (account_id) where day >= {base} and day < {self.days[1]}"
+        return RunningDays(self._accounts, base, columns_of(self._query(f"select {key}, {names} from {read} order by key")))
 
     def _items(self, relation: str, within: Mapping[str, tuple[int, int]]) -> RunningItems:
         names = ["first", "active", *self._hiding]

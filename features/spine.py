@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import pandas as pd
 
+from features.catalogue import DAY
+
 #: To read all use in the order of days costs about as much as adding it up at so many midnights.
 MANY_MIDNIGHTS = 4
 
@@ -49,10 +51,12 @@ class Spine:
         return len(self.rows)
 
     @property
-    def many_midnights(self) -> bool:
-        """Whether all rows are at midnights, and these so many that use is better read once for all of them."""
-        at_midnight = bool((self.rows["as_of"] == self.rows["midnight"]).all())
-        return at_midnight and self.rows["midnight"].nunique() >= MANY_MIDNIGHTS
+    def many_midnights(self) -> tuple[int, int] | None:
+        """The days of the first and the last midnight, where all rows are at so many that use is better read once for all."""
+        midnights = self.rows["midnight"]
+        if midnights.nunique() < MANY_MIDNIGHTS or (self.rows["as_of"] != midnights).any():
+            return None
+        return int(midnights.min()) // DAY, int(midnights.max()) // DAY
 
     def chunks(self, accounts: int, size: int) -> Iterator[pd.DataFrame]:
         """Whole midnights together, about `size` rows, so that each population, of at most `accounts`, is computed once."""

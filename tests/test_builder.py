@@ -37,7 +37,9 @@ def equal(left: pd.DataFrame, right: pd.DataFrame) -> None:
 @pytest.fixture(scope="module", params=["versioned", "as it happens"])
 def tables(request, frames) -> dict[str, ibis.Table]:
     lacking = [] if request.param == "versioned" else ["recorded_at", "users", "value"]
-    return on_duckdb(frames | {"usage": frames["usage"].dropna(subset="occurred_at").drop(columns=lacking)})
+    dated = frames["usage"].dropna(subset="occurred_at")
+    odd = dated.head(2).assign(occurred_at=pd.to_datetime(["1931-01-05", "9000-01-01"]), recorded_at=pd.NaT, event_id=["x", "y"])
+    return on_duckdb(frames | {"usage": pd.concat([dated, odd], ignore_index=True).drop(columns=lacking)})
 
 
 def test_running_sums_say_what_adding_up_says(tables, spine):
