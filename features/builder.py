@@ -20,7 +20,7 @@ from features.plan import ASKED, MIDNIGHTS, PREFIX, Shape, Step, plan
 from features.rolled import Rolled
 from features.rollup import KEYS
 from features.rollup_state import naming_damage
-from features.running_use import RELATIONS, RunningUse
+from features.running_use import RELATIONS, RunningUse, sums_fit
 from features.snapshots import Places, Snapshot, features_of, snapshot_of
 from features.sources import literal
 from features.spine import Spine
@@ -130,9 +130,10 @@ class Builder:
         parts: list[pa.Table] = []
         rows = np.zeros(len(wanted), np.intp)
         answered = told = 0
+        many = wanted.many_midnights
         for chunk in wanted.chunks(self._accounts, CHUNK_ROWS):
             asked = chunk.groupby(["account_id", "as_of"], sort=False).ngroup().to_numpy()
-            parts.append(self._found(chunk, wanted.many_midnights))
+            parts.append(self._found(chunk, many))
             numbers = parts[-1]["asked_id"].to_numpy()
             place = np.empty(len(numbers), np.intp)
             place[numbers] = np.arange(len(numbers))
@@ -263,10 +264,10 @@ class Builder:
         return found
 
     def _skipped(self, *, at_midnight: bool, peers_known: bool) -> set[str]:
-        """Steps that would make nothing new; the last one only adds medians, which few rows share."""
+        """Steps that would make nothing new."""
         empty = {name for name in self._empty if at_midnight}
         self._empty = {step.name for step, _ in self._steps if step.name.startswith("used_then_") and at_midnight}
-        return {"found"} | empty | ({"segments"} if peers_known else set())
+        return empty | ({"segments"} if peers_known else set())
 
     def _running_counts(self, days: tuple[int, int]) -> dict[str, pa.Table]:
         """The steps that running sums stand in for, and what they would make; none where sums do not fit."""
@@ -277,13 +278,13 @@ class Builder:
             parts = ("used",) if self._rolled is None else ("used", "stored")
             union = " union all ".join(f'from "{self._prefix}{part}_{{name}}"' for part in parts)
             relations = {name: f"({union.format(name=name)})" for name in RELATIONS}
+            if not sums_fit(self._query, relations["days"]):
+                return {}
             numbered = "account_id, row_number() over (order by account_id) - 1 as number"
             in_use = f"(select distinct account_id from {relations['days']})"
             self._run(f"create or replace temp table {numbers} as select {numbered} from {in_use}")
             self._made[f"{self._prefix}numbers"] = "table"
-            self._running = RunningUse.read(self._query, numbers, relations, self._shape.columns["usage"], days)
-        if self._running is None:
-            return {}
+            self._running = RunningUse(self._query, numbers, relations, self._shape.columns["usage"], days)
         asked = f'"{self._prefix}rows" join {numbers} using (account_id) order by midnight, number'
         found = self._running.counts(
             self._query(f"select spine_id, number, midnight from {asked}"), self._shape.counts_of("usage")
@@ -328,7 +329,8 @@ class Builder:
 
 @lru_cache(maxsize=64)
 def _compiled(shape: Shape) -> tuple[tuple[Step, str], ...]:
-    return tuple((step, ibis.duckdb.compile(step.expr)) for step in plan(shape))
+    # The last step only adds medians, which few rows share: see `_with_medians`.
+    return tuple((step, ibis.duckdb.compile(step.expr)) for step in plan(shape) if step.name != "found")
 
 
 def _backend(tables: Iterable[Any]) -> Any:

@@ -273,7 +273,7 @@ def _rows(rows: Mapping[str, Ints], chosen: Any) -> dict[str, Ints]:
 def _hidden(rows: Mapping[str, Ints]) -> npt.NDArray[np.bool_]:
     """Which rows some T after their day must not read."""
     if "known" not in rows:
-        return np.zeros(len(rows["first_at" if "first_at" in rows else "first"]), bool)
+        return np.zeros(len(next(iter(rows.values()))), bool)
     return (rows["known"] != _AT_ONCE) | (rows["until"] != _NEVER)
 
 

@@ -1,7 +1,6 @@
 """Counts of use at many midnights: rolled-up use is read from the engine once, and counted out of features/running.py."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Self
 
 import numpy as np
 import pyarrow as pa
@@ -16,12 +15,18 @@ RELATIONS = {"days": None, "users": USERS_IN, "features": FEATURES_IN}
 _LARGEST = int(np.iinfo(np.int64).max)
 
 
+def sums_fit(query: Callable[[str], pa.Table], days: str) -> bool:
+    """Whether all sums of use, of the relation `days`, fit into 64 bits."""
+    largest = f"greatest(sum(abs(quantity)), sum(abs(value)) * {10**DECIMAL_SCALE}) >= {_LARGEST} as too_large"
+    return not query(f"select {largest} from {days}")["too_large"][0].as_py()
+
+
 class RunningUse:
     """The rolled-up use of all accounts, in memory.
 
     `query` answers SQL by an Arrow table; `numbers` is a table (account_id, number) that numbers the accounts from 0;
     `relations`: what to select each of `RELATIONS` from; `columns`: those of the contract that the source has; `days`: the first
-    and the last day, since 1970, that a T is at.
+    and the last day, since 1970, that a T is at. Sums of use have to fit (`sums_fit`).
     """
 
     def __init__(
@@ -40,20 +45,6 @@ class RunningUse:
             name: self._days(relations[name]) if within is None else self._items(relations[name], within)
             for name, within in RELATIONS.items()
         }
-
-    @classmethod
-    def read(
-        cls,
-        query: Callable[[str], pa.Table],
-        numbers: str,
-        relations: Mapping[str, str],
-        columns: Collection[str],
-        days: tuple[int, int],
-    ) -> Self | None:
-        """Read the relations; None where sums of use do not fit into 64 bits."""
-        largest = f"greatest(sum(abs(quantity)), sum(abs(value)) * {10**DECIMAL_SCALE}) >= {_LARGEST} as too_large"
-        too_large = query(f"select {largest} from {relations['days']}")["too_large"][0].as_py()
-        return None if too_large else cls(query, numbers, relations, columns, days)
 
     def counts(self, rows: pa.Table, counts: Sequence[Count]) -> dict[str, pa.Table]:
         """Return for each relation its counts: spine_id and one column per count.

@@ -14,7 +14,6 @@ from features.plan import FACTS
 
 #: NaT as the integer that NumPy keeps it as.
 _NO_INSTANT = int(np.iinfo(np.int64).min)
-FloatArray = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]
 
 

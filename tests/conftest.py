@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from databases import new_url, postgres, store
+from kept_usage_files import read
 from mlflow import MlflowClient
 from ran import Demo, Kunto, Ran
 from served import served
@@ -17,7 +18,7 @@ from sparks import spark
 import simulation
 from kunto.cli import main
 
-__all__ = ["new_url", "postgres", "served", "spark", "store"]  # fixtures of every folder of tests
+__all__ = ["new_url", "postgres", "read", "served", "spark", "store"]  # fixtures of every folder of tests
 
 ACCOUNTS, MONTHS, SEED = 120, 20, 2
 HORIZON = 90

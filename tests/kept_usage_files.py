@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from kept_rollups import SCHEMA
 
+from features import usage_files
 from features.builder import snapshot
 from features.kept_usage import Keep
 from features.loader import Source, load
@@ -29,6 +31,20 @@ CONFIG: dict[str, Any] = {
     "data": {"source": "tables", "data_until": UNTIL.to_pydatetime()},
     "tables": {"usage": {"from": "usage/*"}},
 }
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files of use that were read, in order."""
+    names: list[str] = []
+    as_it_is = usage_files.UsageFiles.__call__
+
+    def reading(self: Any, connection: Any, path: Path) -> Any:
+        names.append(path.name)
+        return as_it_is(self, connection, path)
+
+    monkeypatch.setattr(usage_files.UsageFiles, "__call__", reading)
+    return names
 
 
 def made(seed: int, rows: int = 60) -> list[dict[str, Any]]:

@@ -10,7 +10,6 @@ import pyarrow.parquet as pq
 import pytest
 from small_company import CONFIG, TABLES
 
-from features import usage_files
 from features.loader import load
 from kunto import jobs, watching
 from kunto.workspace import Workspace
@@ -47,20 +46,6 @@ def _nights(place: Path) -> Path:
 
 def _bring(place: Path, night: int) -> None:
     shutil.copy(_nights(place) / f"{night}.parquet", place.parent / "tables" / "usage")
-
-
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files of use that commands read, in order."""
-    names: list[str] = []
-    as_it_is = usage_files.UsageFiles.__call__
-
-    def reading(self: Any, connection: Any, path: Path) -> Any:
-        names.append(path.name)
-        return as_it_is(self, connection, path)
-
-    monkeypatch.setattr(usage_files.UsageFiles, "__call__", reading)
-    return names
 
 
 @pytest.fixture

@@ -80,20 +80,6 @@ def test_the_findings_are_those_of_all_rows(base: Path, usage: Path) -> None:
     assert kept.kept_usage.newest == whole.tables["usage"].occurred_at.max().execute()
 
 
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were read, in order."""
-    names: list[str] = []
-    as_it_is = usage_files.UsageFiles.__call__
-
-    def reading(self: Any, connection: Any, path: Path) -> Any:
-        names.append(path.name)
-        return as_it_is(self, connection, path)
-
-    monkeypatch.setattr(usage_files.UsageFiles, "__call__", reading)
-    return names
-
-
 def test_a_night_reads_the_file_that_is_new(base: Path, usage: Path, read: list[str]) -> None:
     """A late row, into a month that is kept, and a file of a content that was counted: none of them has another one read."""
     write(usage / "1.parquet", map(good, range(60)))
