@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from features import given
+from features import given, month_rows
 from features.catalogue import DAY
 from features.catalogue.usage import REACH_DAYS
 from features.peers import SEGMENT, SEGMENT_OF_ROW
@@ -86,7 +86,7 @@ class Builder:
         self._product_features, self._peers = tuple(product_features), peers
         self._peers_at: set[int] = set()
         self._rolled: Rolled | None = None
-        self._rolled_days: tuple[int, int] | None = None
+        self._rolled_days: tuple[int, int, bool] | None = None
         self._running: RunningUse | None = None
         self._empty: set[str] = set()
         try:
@@ -231,9 +231,9 @@ class Builder:
         first = ~chunk.duplicated(["account_id", "as_of"]).to_numpy()
         asked = chunk[first].assign(asked_id=np.arange(first.sum()))[list(ASKED)]
         midnights = sorted(set(chunk["midnight"]) - self._peers_at)
-        if self._rolled is not None:
-            self._name_rolled_up(self._rolled, chunk)
         few = len(asked) <= FEW_ROWS and not midnights
+        if self._rolled is not None:
+            self._name_rolled_up(self._rolled, chunk, few=few)
         if few:  # without a new name, which would have every statement planned anew
             rows = (f"({a}, {literal(account)}, {b}, {c})" for a, account, b, c in asked.itertuples(index=False))
             self._run(f'truncate "{self._prefix}asked"; truncate "{self._prefix}midnights"')
@@ -291,21 +291,29 @@ class Builder:
         )
         return {f"counts_usage_{name}": table for name, table in found.items()}
 
-    def _name_rolled_up(self, rolled: Rolled, chunk: pd.DataFrame) -> None:
+    def _name_rolled_up(self, rolled: Rolled, chunk: pd.DataFrame, *, few: bool) -> None:
         """Name the kept rollups that the chunk's midnights read."""
         other = chunk[chunk["as_of"] != chunk["midnight"]]
         if len(other):
             instant = pd.Timestamp(int(other["as_of"].iloc[0]), unit="us")
             raise ValueError(f"as_of is {instant}: kept rollups answer midnights (UTC) alone; give the table of events itself")
         first, last = (int(day) // DAY for day in (chunk["midnight"].min(), chunk["midnight"].max()))
-        if self._rolled_days == (first, last):
+        if self._rolled_days == (first, last, few):
             return
-        self._rolled_days, self._running = (first, last), None
+        self._rolled_days, self._running = (first, last, few), None
+        # Files of partitions never change: what their footers say is read once.
+        self._run("set parquet_metadata_cache = true")
+        months = rolled.rows("days", first - REACH_DAYS, last)
+        # To leave lists out takes several scans, which for few rows cost more than the lists.
+        queries = {"months": (months if few else rolled.months(first, last)) or month_rows.none()}
         for relation, schema in self._relation_schemas.items():
-            rows = rolled.rows(relation, first - REACH_DAYS, last)
-            query = f"select {', '.join(schema)} from " + (rows or f'"{self._prefix}used_{relation}" limit 0')
+            rows = rolled.rows(relation, first - REACH_DAYS, last) if relation != "days" else months
+            if months and relation == "days":
+                rows = f"({month_rows.unpacked(f'from {months}')})"
+            queries[relation] = f"(select {', '.join(schema)} from " + (rows or f'"{self._prefix}used_{relation}" limit 0') + ")"
+        for relation, query in queries.items():
             name = f"{self._prefix}stored_{relation}"
-            self._run(f'create or replace temp view "{name}" as {query}')
+            self._run(f'create or replace temp view "{name}" as from {query}')
             self._made[name] = "view"
 
     def _with_medians(self, found: pa.Table) -> pa.Table:

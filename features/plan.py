@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import ibis
 
-from features import peers, rollup, windows
+from features import month_rows, peers, rollup, windows
 from features.catalogue import DAY, Count, catalog, counts, derived, reach_days, read_counts
 from features.catalogue.usage import BLOCK_DAYS, EDGES, FEATURES_IN, NAMED_EDGES, USERS_IN, named
 from features.contract import DECIMAL_TYPE
@@ -23,7 +23,11 @@ _MONEY = {"subscriptions": "mrr", "invoices": "amount"}
 FACTS = ("rows_running", "rows_noticed", "mrr_running", "seats_running", "renewal_at", "notice_by")
 _MIDNIGHT = ibis.literal(0, "int64")
 #: How declarations read rolled-up use; the relation `named` is read as it is.
-_READ_AS: dict[str | None, Any] = {"days": windows.Days, "users": windows.Items, "features": windows.Items}
+_READ_AS: dict[str | None, Any] = {
+    "days": lambda bands: windows.Days(bands, EDGES),
+    "users": windows.Items,
+    "features": windows.Items,
+}
 
 #: Stands before the name of every relation of the plan.
 PREFIX = "kunto_plan_"
@@ -195,14 +199,19 @@ class _Plan:
     def _used(self, relation: str, rows: Any) -> Any:
         """Rolled-up use as the rows read it."""
         parts = [self._named[f"{name}_{relation}"] for name in ("used", "used_then")]
+        rows = rows.select("spine_id", "account_id", "as_of", "clock", "day")
+        if relation == "days":
+            bands = windows.in_bands(windows.at_instants(ibis.union(*parts), rows, reach=EDGES[-1]), EDGES)
+            if not self.shape.rolled:
+                return bands
+            months = ibis.table(month_rows.SCHEMA, name=f"{PREFIX}stored_months")
+            return bands.union(month_rows.in_bands(months, rows, EDGES).cast(bands.schema()))
         if self.shape.rolled:
             parts.append(ibis.table(parts[0].schema(), name=f"{PREFIX}stored_{relation}"))
         rolled = ibis.union(*parts)
-        rows = rows.select("spine_id", "account_id", "as_of", "clock", "day")
-        if relation in ("days", "named"):
-            edges = EDGES if relation == "days" else NAMED_EDGES
-            found = windows.at_instants(rolled, rows, reach=edges[-1])
-            return windows.by_age(found, edges, by=() if relation == "days" else ("feature",))
+        if relation == "named":
+            found = windows.at_instants(rolled, rows, reach=NAMED_EDGES[-1])
+            return windows.by_feature(found, NAMED_EDGES)
         within = USERS_IN if relation == "users" else FEATURES_IN
         reach = max(map(sum, within.values()))
         return windows.active_items(windows.at_instants(rolled, rows, reach=reach, block=BLOCK_DAYS), within)

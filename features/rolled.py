@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from features import month_rows
+from features.catalogue.usage import REACH_DAYS
+from features.month_rows import AGES, LIST_DAYS
 from features.rollup_state import State, checked, last_state, month_days, naming_damage
 from features.sources import SourceError, literal
 
@@ -61,23 +64,43 @@ class Rolled:
     def rows(self, relation: str, first: int, last: int) -> str | None:
         """SQL to select the rows of a relation from, those of days in [first, last), days since 1970; None where there are none.
 
-        Raises SourceError where a file of them is gone or damaged.
+        Those of `days` are months (features/month_rows.py). Raises SourceError where a file of them is gone or damaged.
         """
+        return _together(self._of(relation, [month for month, *_ in self._between(first, last)]))
+
+    def months(self, first: int, last: int) -> str | None:
+        """SQL to select from the months that a T on a day in [first, last] reads, without the lists that none needs."""
+        unread: dict[tuple[str, ...], list[str]] = {}
+        for month, start, end in self._between(first - REACH_DAYS, last):
+            old = [name for name, reach in LIST_DAYS.items() if end <= first - reach]
+            whole = end <= first and (start >= last - REACH_DAYS or end <= first - REACH_DAYS)
+            unread.setdefault(("days", *old, *(AGES if whole else ())), []).append(month)
+        queries = []
+        for lists, months in unread.items():
+            if AGES[0] not in lists:
+                queries += self._of("days", months, month_rows.without(lists))
+            else:  # what was known in time may end within a month
+                queries += self._of("days", months, month_rows.without(lists), "lag = 0")
+                queries += self._of("days", months, month_rows.without(set(lists) - set(AGES)), "lag > 0")
+        return _together(queries)
+
+    def _between(self, first: int, last: int) -> list[tuple[str, int, int]]:
+        """The months that have days in [first, last), and their days."""
+        found = ((month, *month_days(month)) for month in sorted(self.state.parts))
+        return [(month, start, end) for month, start, end in found if start < last and end > first]
+
+    def _of(self, relation: str, months: Collection[str], columns: str = "*", where: str = "true") -> list[str]:
+        """Queries of the rows of some months."""
         whole: list[str] = []
         queries = []
-        for month, relations in sorted(self.state.parts.items()):
-            start, end = month_days(month)
-            if start >= last or end <= first:
-                continue
-            files = self._checked(relations.get(relation, ()))
+        for month in months:
+            files = self._checked(self.state.parts[month].get(relation, ()))
             if month not in self.apart:
                 whole += files
             elif files:
                 accounts = ", ".join(map(literal, self.apart[month]))
-                queries.append(f"from {_parquet(files)} where account_id not in ({accounts})")
-        if whole:
-            queries.append(f"from {_parquet(whole)}")
-        return f"({' union all by name '.join(f'({query})' for query in queries)})" if queries else None
+                queries.append(f"select {columns} from {_parquet(files)} where {where} and account_id not in ({accounts})")
+        return [*queries, f"select {columns} from {_parquet(whole)} where {where}"] if whole else queries
 
     def _checked(self, names: Collection[str]) -> list[str]:
         try:
@@ -87,6 +110,10 @@ class Rolled:
                 raise
             told = f"{self.folder} was updated after it was read: start again, or take RollupStore.rolled(…) again"
             raise SourceError("rollup_state", told) from None
+
+
+def _together(queries: Collection[str]) -> str | None:
+    return f"({' union all by name '.join(f'({query})' for query in queries)})" if queries else None
 
 
 def _parquet(files: Collection[str]) -> str:

@@ -51,18 +51,22 @@ def _day(instant: Any, clock: Any) -> Any:
     return ((instant - clock) // DAY).cast("int64")
 
 
-def relations(placed: Any, columns: Collection[str], named: Any, same: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def relations(
+    placed: Any, columns: Collection[str], named: Any, same: Mapping[str, Any] | None = None, first: str | None = None
+) -> dict[str, Any]:
     """Return each relation over events placed on days.
 
     `columns`: those of the contract that the source has; `named(rows)` is true where a declaration names the row's feature;
-    `same`: keys that are the same literal in all rows, which then costs nothing to group by.
+    `same`: keys that are the same literal in all rows, which then costs nothing to group by. `first` names a column
+    with the first day of the rows' block, of at most `BLOCK_DAYS`; None: blocks of so many days since 1970.
     """
     same = same or {}
+    rows = placed.mutate(first=placed.day - _modulo(placed.day) if first is None else placed[first])
     return {
         "days": _added(placed, "days", columns, same),
         "named": _added(placed.filter(named(placed)), "named", (), same),
-        "users": _marked(placed, placed.user_id, "users", same),
-        "features": _marked(placed, placed.feature, "features", same),
+        "users": _marked(rows, rows.user_id, "users", same),
+        "features": _marked(rows, rows.feature, "features", same),
     }
 
 
@@ -75,8 +79,8 @@ def _added(placed: Any, relation: str, columns: Collection[str], same: Mapping[s
     return _grouped(placed, relation, same, sums)
 
 
-def _marked(placed: Any, item: Any, relation: str, same: Mapping[str, Any]) -> Any:
-    rows = placed.mutate(item=item, first=placed.day - _modulo(placed.day))
+def _marked(rows: Any, item: Any, relation: str, same: Mapping[str, Any]) -> Any:
+    rows = rows.mutate(item=item)
     rows = rows.filter(rows.item.notnull())
     active = (ibis.literal(1, type="int64") << (rows.day - rows.first)).bit_or()
     return _grouped(rows, relation, same, {"active": active})

@@ -8,18 +8,20 @@ from typing import Any
 import duckdb
 import ibis
 
-from features import rollup
+from features import month_rows, rollup
 from features.catalogue.usage import named
 from features.contract import IBIS_TYPES, TABLES
-from features.rollup_state import RELATIONS, Parts, flush
-from features.sources import literal
+from features.rollup_state import RELATIONS, Parts, flush, month_days
+from features.sources import SourceError, literal
 
 #: A month with more files of a relation than this is written anew as one.
 _MOST_FILES = 12
-#: Rows in one group of a Parquet file: what is read to find one account.
-_GROUP_ROWS = 16_384
-_DAYS = ("known_at", "superseded_at", "clock", "day", "known", "until")
-_ORDER = {"ids": ("account_id", "id"), "rows": ("account_id", "day")}
+#: Rows in one group of a Parquet file: what is read to find one account. Ids are looked for in all groups.
+_GROUP_ROWS = {"days": 1_024, "ids": 122_880}
+_OTHER_GROUP_ROWS = 16_384
+_DAYS = ("known_at", "superseded_at", "clock", "day", "known", "until", "first")
+_ORDER = {"days": ("account_id", "lag"), "ids": ("account_id", "id"), "rows": ("account_id", "day")}
+_TOO_LARGE = "sums of quantity or of value of one account do not fit: correct what is too large, or leave it out by `where`"
 _ROWS = (
     "select account_id, day, known, {rows} as rows, {first} as first_at, {last} as last_at from {placed} "
     "group by account_id, day, known"
@@ -30,7 +32,7 @@ _ROWS = (
 class PartWriter:
     """Writes files of one update into a folder; `parts` is what the months hold so far.
 
-    The connection has a table or view `placed`, the events that a file is made of, on their days.
+    The connection has a table or view `placed`, the events that a file is made of, on their days, with the month's `first`.
     """
 
     folder: Path
@@ -71,18 +73,25 @@ class PartWriter:
         name = f"{stem}-{self.number:06d}-{self._written:04d}.parquet"
         (self.folder / name).parent.mkdir(exist_ok=True)
         to = literal(str(self.folder / name))
-        self.connection.execute(f"copy ({query}) to {to} (format parquet, compression zstd, row_group_size {_GROUP_ROWS})")
+        group = _GROUP_ROWS.get(Path(stem).name, _OTHER_GROUP_ROWS)
+        try:
+            self.connection.execute(f"copy ({query}) to {to} (format parquet, compression lz4_raw, row_group_size {group})")
+        except duckdb.ConversionException:
+            raise SourceError("sum_too_large", f"{stem}: {_TOO_LARGE}") from None
         flush(self.folder / name)
         flush((self.folder / name).parent)
         return name
 
     def _write(self, month: str, relation: str, query: str, beside: tuple[str, ...]) -> None:
         order = ", ".join(_ORDER.get(relation) or rollup.KEYS[relation])
-        name = self.copy(f"from ({query}) order by {order}", f"{month}/{relation}")
+        rows = month_rows.packed(query, month_days(month)[0]) if relation == "days" else query
+        name = self.copy(f"from ({rows}) order by {order}", f"{month}/{relation}")
         self.parts[month] = {**self.parts.get(month, {}), relation: (*beside, name)}
 
     def _kept(self, relation: str, files: tuple[str, ...], keep: str) -> str:
         rows = f"select * from {self._read(files)} where {keep}"
+        if relation == "days":
+            rows = month_rows.unpacked(rows)
         if relation == "ids":
             return rows
         if relation == "rows":
@@ -109,4 +118,4 @@ def _expressions(product_features: tuple[str, ...]) -> dict[str, Any]:
     columns = TABLES["usage"].columns
     schema = {column.name: "int64" if column.kind == "time" else IBIS_TYPES[column.kind] for column in columns}
     placed = ibis.table(schema | dict.fromkeys(_DAYS, "int64"), name="placed")
-    return rollup.relations(placed, TABLES["usage"].names, named(product_features))
+    return rollup.relations(placed, TABLES["usage"].names, named(product_features), first="first")

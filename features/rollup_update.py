@@ -113,7 +113,10 @@ class Update:
             self.rows += self._one("select count(*) from incoming")
             for month in sorted(self._months("incoming")):
                 first, last = month_days(month)
-                self._run(f"create or replace temp view placed as from incoming where day >= {first} and day < {last}")
+                self._run(
+                    f"create or replace temp view placed as select *, {first}::bigint as first from incoming "
+                    f"where day >= {first} and day < {last}"
+                )
                 self.parts.add(month)
             file = replace(
                 file,
@@ -254,7 +257,7 @@ class Update:
             self._run("insert into rebuilt by name select * exclude (_file) from staged")
         # The same row may stand in several files.
         once = "event_id is null or row_number() over (partition by event_id) = 1"
-        self._run(f"create or replace temp view placed as from rebuilt qualify {once}")
+        self._run(f"create or replace temp view placed as select *, {first}::bigint as first from rebuilt qualify {once}")
 
     def _run(self, query: str, values: list[Any] | None = None) -> None:
         self.connection.execute(query, values)

@@ -6,23 +6,22 @@ from typing import Any
 import ibis
 
 from features.catalogue import DAY
-from features.catalogue.declare import within
 from features.catalogue.usage import BLOCK_DAYS
 
 
 class Days:
-    """Aggregates over the bands of age that `by_age` makes."""
+    """Aggregates over the bands that `in_bands` makes, `edges` as there; windows begin and end at edges."""
 
-    def __init__(self, bands: Any) -> None:
-        self._bands = bands
+    def __init__(self, bands: Any, edges: Sequence[int]) -> None:
+        self._bands, self._edges = bands, edges
 
     def total(self, column: str, days: int, skip: int = 0) -> Any:
         """The sum of a column in the window [T − skip − days, T − skip), in days."""
-        return self._bands[column].sum(where=within(self._bands, days, skip=skip))
+        return self._bands[column].sum(where=self._within(days, skip))
 
     def most(self, column: str, days: int, skip: int = 0) -> Any:
         """The most that a day of the window has."""
-        return self._bands[column].max(where=within(self._bands, days, skip=skip))
+        return self._bands[column].max(where=self._within(days, skip))
 
     def active_days(self, block: int) -> Any:
         """The days with use of a block of `BLOCK_DAYS` as bits: bit 0 of block 0 is the last 24 hours before T."""
@@ -30,11 +29,15 @@ class Days:
 
     def last_age(self) -> Any:
         """Microseconds from the last event to T."""
-        return self._bands.age.min()
+        return self._bands.youngest.min()
 
     def first_age(self) -> Any:
         """Microseconds from the first event that is read to T."""
         return self._bands.oldest.max()
+
+    def _within(self, days: int, skip: int) -> Any:
+        first, last = (self._edges.index(edge) for edge in (skip, skip + days))
+        return (self._bands.band >= first) & (self._bands.band < last)
 
 
 class Items:
@@ -67,37 +70,58 @@ def at_instants(rolled: Any, rows: Any, *, reach: int, block: int = 1) -> Any:
     return rows.join(rolled, conditions)
 
 
-def by_age(found: Any, edges: Sequence[int], by: Sequence[str] = ()) -> Any:
-    """Add up daily rows in the bands of age between `edges` (days before T, ascending, from 0): one row for each band.
-
-    A window that begins and ends at edges holds a whole band or nothing of it. Columns: `age` of the band's latest event
-    (microseconds before T) and `quantity`; without `by` also `oldest`, the age of its earliest event, `value`, `users` (the most
-    in a day), `active`: its days with use as bits of the block of `BLOCK_DAYS` before T that it lies in, and `block`, its number.
+def band_of(ago: Any, edges: Sequence[int]) -> Any:
+    """Number the bands of age between `edges` (days before T, ascending, from 0): the one that a day lies in, so many days before
+    T; null where it lies in none.
     """
+    return ibis.cases(*((ago < edge, position) for position, edge in enumerate(edges[1:])))
+
+
+def in_bands(found: Any, edges: Sequence[int]) -> Any:
+    """Add up daily rows in bands of age, one row for each; a window that begins and ends at edges holds all of a band or nothing.
+
+    Columns: spine_id, band (`band_of`), `youngest` and `oldest`, the ages of its latest and its earliest event (microseconds
+    before T), `quantity`, `value`, `users` (the most in a day), `active`: its days with use as bits of the block of `BLOCK_DAYS`
+    before T that it lies in, and `block`, its number. Some bands of a row of the spine may stand in several rows.
+    """
+    found = _banded(found, edges)
+    return found.group_by("spine_id", "band").aggregate(
+        quantity=found.quantity.sum().cast("int64"),
+        youngest=found.as_of.max() - found.last_at.max(),
+        oldest=found.as_of.max() - found.first_at.min(),
+        value=found["value"].sum(),
+        users=found.users.max(),
+        active=(ibis.literal(1, type="int64") << (found.ago % BLOCK_DAYS)).bit_or(),
+        block=(found.ago // BLOCK_DAYS).cast("int64").max(),
+    )
+
+
+def by_feature(found: Any, edges: Sequence[int]) -> Any:
+    """Add up daily rows of named features in bands of age: `quantity`, and `age`, one that lies in the band (microseconds)."""
+    found = _banded(found, edges)
+    return found.group_by("spine_id", "feature", "band").aggregate(
+        quantity=found.quantity.sum().cast("int64"), age=(found.ago * DAY + 1).min()
+    )
+
+
+def _banded(found: Any, edges: Sequence[int]) -> Any:
     found = found.mutate(ago=found["at"] - found.day - 1)
-    band = ibis.cases(*((found.ago < edge, position) for position, edge in enumerate(edges[1:])))
-    found = found.mutate(band=band).filter(found.ago < edges[-1])
-    sums = {"quantity": found.quantity.sum().cast("int64")}
-    if by:
-        sums["age"] = (found.ago * DAY + 1).min()
-    else:
-        sums |= {
-            "age": found.as_of.max() - found.last_at.max(),
-            "oldest": found.as_of.max() - found.first_at.min(),
-            "value": found["value"].sum(),
-            "users": found.users.max(),
-            "active": (ibis.literal(1, type="int64") << (found.ago % BLOCK_DAYS)).bit_or(),
-            "block": (found.ago // BLOCK_DAYS).cast("int64").max(),
-        }
-    return found.group_by("spine_id", *by, "band").aggregate(**sums)
+    return found.mutate(band=band_of(found.ago, edges)).filter(found.ago < edges[-1])
 
 
 def active_items(found: Any, windows: Mapping[str, tuple[int, int]]) -> Any:
     """Return one row for each spine row and item, with `active_<name>` for each window: (days, days between its end and T)."""
-    since = found["at"] - found.first
-    active = {}
-    for name, (length, skip) in windows.items():
-        low, high = (ibis.greatest(ibis.least(since - days, BLOCK_DAYS), 0) for days in (skip + length, skip))
-        one = ibis.literal(1, type="int64")
-        active[f"active_{name}"] = ((found.active & ((one << high) - (one << low))) != 0).max()
+    # Which bits of a block lie in a window hangs on how far it is from T alone: looked up, not worked out for each row.
+    reach = max(map(sum, windows.values()))
+    since = ibis.range(1, reach + BLOCK_DAYS).unnest().name("since").as_table().select(since=lambda t: t.since.cast("int64"))
+    inside = since.mutate(**{f"inside_{name}": _bits(since.since, *window) for name, window in windows.items()})
+    found = found.join(inside, (found["at"] - found.first) == inside.since)
+    active = {f"active_{name}": ((found.active & found[f"inside_{name}"]) != 0).max() for name in windows}
     return found.group_by("spine_id", "item").aggregate(**active)
+
+
+def _bits(since: Any, length: int, skip: int) -> Any:
+    """The bits of a block that began `since` days before T whose days lie in [T − skip − length, T − skip)."""
+    low, high = (ibis.greatest(ibis.least(since - days, BLOCK_DAYS), 0) for days in (skip + length, skip))
+    one = ibis.literal(1, type="int64")
+    return (one << high) - (one << low)

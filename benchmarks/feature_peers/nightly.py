@@ -5,6 +5,7 @@ all accounts at the next midnight are built), and of one account's features afte
 """
 
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -37,6 +38,7 @@ def run(files: Path, night: Path, kept: Path) -> dict[str, float]:
         # What a process does the first time alone, such as writing its queries, is no part of a night.
         with Builder({**tables, "usage": store.rolled(connection)}) as builder:
             builder.snapshot(ids.head(1).assign(as_of=as_of - pd.Timedelta(days=1)))
+        os.sync()  # what was copied is written before the clock begins
         began = time.perf_counter()
         store.update(names | {night.name: night})
         with Builder({**tables, "usage": store.rolled(connection)}) as builder:

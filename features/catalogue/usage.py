@@ -19,6 +19,8 @@ _LOW_SHARE = 0.6
 REACH_DAYS = 365
 #: Windows by name: how many days, and how many lie between its end and T.
 WINDOWS = {"7d": (7, 0), "30d": (30, 0), "90d": (90, 0), "30d_before": (30, 30), "90d_before": (90, 90)}
+#: Windows that value is added up in.
+VALUE_DAYS = (30, 90)
 _LONGER = {"180d_before": (180, 30), "275d_before": (275, 90)} | {f"month_{m}": (30, 30 * m) for m in range(1, _MONTHS)}
 #: Windows of the features that are counted by name: visits to cancel, and the product's own most used ones.
 _VISIT_DAYS, _NAMED_DAYS = (30, 90), 90
@@ -36,7 +38,7 @@ CANCELLATION_PAGES = ("cancellation_page", "cancel_page", "cancel_subscription",
 
 
 @ibis.udf.scalar.builtin(name="bit_count", signature=(("int64",), "int8"))  # type: ignore[untyped-decorator]
-def _bit_count(value: int) -> int:  # type: ignore[empty-body]
+def bit_count(value: int) -> int:  # type: ignore[empty-body]
     """Return the number of set bits: the engines' own function, some of which answer in one byte."""
 
 
@@ -52,7 +54,7 @@ def _active_days(counts: Any, first: int, length: int) -> Any:
         low = max(first - block * BLOCK_DAYS, 0)
         high = min(first + length - block * BLOCK_DAYS, BLOCK_DAYS)
         if low < high:
-            total += _bit_count((counts[f"day_mask_{block}"] >> low) & ((1 << (high - low)) - 1)).cast("int64")
+            total += bit_count((counts[f"day_mask_{block}"] >> low) & ((1 << (high - low)) - 1)).cast("int64")
     return total
 
 
@@ -159,7 +161,7 @@ COUNTS = [
     *(_sum(name, *window) for name, window in _LONGER.items()),
     *map(_breadth, FEATURES_IN),
     *map(_day_mask, range(_BLOCKS)),
-    *map(_value, (30, 90)),
+    *map(_value, VALUE_DAYS),
     *map(_cancellation_visits, _VISIT_DAYS),
     Count("last_use_age", SOURCE, lambda v: v.last_age(), empty=_RECENCY_DAYS * DAY, over="days"),
     Count("first_use_age", SOURCE, lambda v: v.first_age(), over="days"),
