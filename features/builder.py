@@ -145,10 +145,6 @@ class Builder:
     def _prepare(self, tables: Mapping[str, Any], product_features: tuple[str, ...]) -> tuple[tuple[Step, str], ...]:
         """Name the tables on the connection, make what depends on them alone, and return the steps that rows need."""
         self._rolled = next((table for table in tables.values() if isinstance(table, Rolled)), None)
-        lacking = set(product_features) - set(self._rolled.product_features) if self._rolled is not None else set()
-        if lacking:
-            told = f"the kept rollups hold no sums of {min(lacking)!r}: update them with product_features={product_features!r}"
-            raise ValueError(told)
         rows = {name: table.recurring if isinstance(table, Rolled) else table for name, table in tables.items()}
         known = {name: table if isinstance(table, ibis.Table) else ibis.memtable(table) for name, table in rows.items()}
         sources = given.read(known, product_features)
@@ -303,18 +299,19 @@ class Builder:
         self._rolled_days, self._running = (first, last, few), None
         # Files of partitions never change: what their footers say is read once.
         self._run("set parquet_metadata_cache = true")
-        months = rolled.rows("days", first - REACH_DAYS, last)
+        reach = (first - REACH_DAYS, last)
+        stored = {relation: rolled.rows(relation, *reach) for relation in self._relation_schemas}
         # To leave lists out takes several scans, which for few rows cost more than the lists.
-        queries = {"months": (months if few else rolled.months(first, last)) or month_rows.none()}
+        self._view("stored_months", (stored["days"] if few else rolled.months(first, last)) or month_rows.none())
+        stored["days"] = stored["days"] and month_rows.unpacked(stored["days"])
+        stored["by_feature"] = rolled.by_feature(self._product_features, *reach)
         for relation, schema in self._relation_schemas.items():
-            rows = rolled.rows(relation, first - REACH_DAYS, last) if relation != "days" else months
-            if months and relation == "days":
-                rows = f"({month_rows.unpacked(f'from {months}')})"
-            queries[relation] = f"(select {', '.join(schema)} from " + (rows or f'"{self._prefix}used_{relation}" limit 0') + ")"
-        for relation, query in queries.items():
-            name = f"{self._prefix}stored_{relation}"
-            self._run(f'create or replace temp view "{name}" as from {query}')
-            self._made[name] = "view"
+            rows = stored[relation] or f'(from "{self._prefix}used_{relation}" limit 0)'
+            self._view(f"stored_{relation}", f"(select {', '.join(schema)} from {rows})")
+
+    def _view(self, name: str, rows: str) -> None:
+        self._run(f'create or replace temp view "{self._prefix}{name}" as from {rows}')
+        self._made[f"{self._prefix}{name}"] = "view"
 
     def _with_medians(self, found: pa.Table) -> pa.Table:
         """Add `peer_<feature>`: the medians of each row's segment."""

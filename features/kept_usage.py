@@ -25,14 +25,6 @@ _ONE_HOLDS = "make the key unique, or give recorded_at; the earliest event was k
 
 
 @dataclass(frozen=True)
-class Keep:
-    """Where rollups of `usage` are kept, and the product's own features whose sums are kept by name."""
-
-    folder: Path
-    product_features: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class KeptUsage:
     """What is kept of the table `usage`: `rows` that count, and their `newest` instant; `empty` cells among the rows `read`.
 
@@ -60,19 +52,18 @@ def why_whole(mapping: DataMapping) -> str | None:
 
 
 def keep_usage(
-    keep: Keep, mapping: DataMapping, sources: Folder, origin: str, connection: Any, known: Known, report: Report
+    folder: Path, mapping: DataMapping, sources: Folder, origin: str, connection: Any, known: Known, report: Report
 ) -> KeptUsage:
-    """Bring the rollups up to date with the files of `origin`, and report what the rules found in all of them.
+    """Bring the rollups in a folder up to date with the files of `origin`, and report what the rules found in all of them.
 
     `connection`: an Ibis DuckDB backend with `contract_accounts`, if those are `known`. Raises SourceError where a file, or what
     is kept, cannot be read, or where a file that is counted is gone; then what is kept stays as it was.
     """
     reader = UsageFiles(sources.path, mapping.table("usage"))
     store = RollupStore(
-        keep.folder,
+        folder,
         reader,
         mapping=meaning(mapping.table("usage"), origin),
-        product_features=keep.product_features,
         notes=reader.notes,
     )
     files = reader.named(origin)

@@ -13,7 +13,7 @@ import ibis
 
 from features.contract import REQUIRED_TABLES, TABLES, Table
 from features.findings import Report, Severity
-from features.kept_usage import USAGE_DAYS, Keep, KeptUsage, keep_usage, why_whole
+from features.kept_usage import USAGE_DAYS, KeptUsage, keep_usage, why_whole
 from features.mapping import Mapping
 from features.rules import Known, apply
 from features.sources import Folder, SourceError, Sources, is_url, open_sources
@@ -72,15 +72,15 @@ class Source:
         return self.mapping.data.reporting_currency or (currencies[0] if len(currencies) == 1 else None)
 
 
-def load(mapping: Mapping, *, base: Path, connection: Any = None, keep: Keep | None = None) -> Source:
+def load(mapping: Mapping, *, base: Path, connection: Any = None, keep: Path | None = None) -> Source:
     """Load every table that the mapping or its own name gives, and refuse the rows that break the contract.
 
     Args:
         mapping: the `[data]`, `[tables]` and `[checks]` of kunto.toml.
         base: the folder that relative paths start from (kunto.toml's own).
         connection: an Ibis DuckDB backend; a new one in memory where None. Its time zone is set to UTC.
-        keep: where rollups of `usage` are kept: then only its files that are new are read, where that gives the same features at
-            midnights (UTC). None: it is read whole.
+        keep: a folder where rollups of `usage` are kept: only files that are new are then read, where that gives the same
+            features at midnights (UTC). None: it is read whole.
 
     Returns:
         The cleaned tables; where `report.fatal` is not empty, some are missing and nothing should be computed.
@@ -99,7 +99,7 @@ def load(mapping: Mapping, *, base: Path, connection: Any = None, keep: Keep | N
         sources.close()
 
 
-def _load_tables(source: Source, sources: Sources, keep: Keep | None) -> Source:
+def _load_tables(source: Source, sources: Sources, keep: Path | None) -> Source:
     report, mapping = source.report, source.mapping
     ignored = set(mapping.data.ignore)
     for name in TABLES:
@@ -141,7 +141,7 @@ def _load_tables(source: Source, sources: Sources, keep: Keep | None) -> Source:
     return source
 
 
-def _with_kept_usage(source: Source, sources: Folder, keep: Keep, *, accounts: bool) -> Source:
+def _with_kept_usage(source: Source, sources: Folder, keep: Path, *, accounts: bool) -> Source:
     """Bring the rollups of `usage` up to date; without the table where it cannot be used."""
     known = Known(accounts, subscriptions=False, data_until=source.data_until)
     origin, report = source.origins["usage"], source.report

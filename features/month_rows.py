@@ -64,14 +64,14 @@ def packed(daily: str, first: int) -> str:
 
 
 def unpacked(months: str) -> str:
-    """SQL of the `days` relation over SQL of months, which must hold all their lists."""
+    """SQL to select the rows of the `days` relation from, over that of months, which must hold all their lists."""
     less = "list_transform({0}, lambda each, place: each - case when place > 1 then coalesce({0}[place - 1], 0) else 0 end)"
     return (
-        "select account_id, 0 as clock, day, case when lag > 0 then day + lag end as known, null::bigint as until, quantity, "
+        "(select account_id, 0 as clock, day, case when lag > 0 then day + lag end as known, null::bigint as until, quantity, "
         "value, users, first_at, last_at from (select account_id, lag, unnest(days) as day, "
         f"unnest({less.format('quantity_sums')}) as quantity, unnest({less.format('value_sums')}) as value, "
         "unnest(coalesce(users, list_transform(days, lambda each: null::bigint))) as users, "
-        f"unnest(first_ats) as first_at, unnest(last_ats) as last_at from ({months}))"
+        f"unnest(first_ats) as first_at, unnest(last_ats) as last_at from {months}))"
     )
 
 

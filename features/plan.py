@@ -22,7 +22,7 @@ _MONEY = {"subscriptions": "mrr", "invoices": "amount"}
 #: Counts that say who is scored and how much is at stake.
 FACTS = ("rows_running", "rows_noticed", "mrr_running", "seats_running", "renewal_at", "notice_by")
 _MIDNIGHT = ibis.literal(0, "int64")
-#: How declarations read rolled-up use; the relation `named` is read as it is.
+#: How declarations read rolled-up use; the relation `by_feature` is read as it is.
 _READ_AS: dict[str | None, Any] = {
     "days": lambda bands: windows.Days(bands, EDGES),
     "users": windows.Items,
@@ -209,7 +209,7 @@ class _Plan:
         if self.shape.rolled:
             parts.append(ibis.table(parts[0].schema(), name=f"{PREFIX}stored_{relation}"))
         rolled = ibis.union(*parts)
-        if relation == "named":
+        if relation == "by_feature":
             found = windows.at_instants(rolled, rows, reach=NAMED_EDGES[-1])
             return windows.by_feature(found, NAMED_EDGES)
         within = USERS_IN if relation == "users" else FEATURES_IN

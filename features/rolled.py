@@ -19,14 +19,13 @@ Accounts = Mapping[str, Collection[str]]
 class Rolled:
     """Rolled-up use to build features from, in the place of the table `usage`, for midnights (`features.builder.Builder`).
 
-    `product_features` are those whose sums are kept by name; `recurring`: the rows of events that are in no partition, as an Ibis
-    table with the contract's columns. The partitions of a month do not count for the accounts `apart`: their rows are among
-    `recurring`, as `read_again` read them. `arrived`: rows of `recurring` that came beside the files; None: there are none.
+    `recurring`: the rows of events that are in no partition, as an Ibis table with the contract's columns. The partitions of a
+    month do not count for the accounts `apart`: their rows are among `recurring`, as `read_again` read them. `arrived`: rows of
+    `recurring` that came beside the files; None: there are none.
     """
 
     folder: Path
     state: State
-    product_features: tuple[str, ...]
     recurring: Any
     read_again: Callable[[Accounts], Any] | None = None
     apart: Accounts = field(default_factory=dict)
@@ -67,6 +66,12 @@ class Rolled:
         Those of `days` are months (features/month_rows.py). Raises SourceError where a file of them is gone or damaged.
         """
         return _together(self._of(relation, [month for month, *_ in self._between(first, last)]))
+
+    def by_feature(self, product_features: Collection[str], first: int, last: int) -> str | None:
+        """SQL to select the rows of `by_feature` from, as `rows` does, of the features that declarations name."""
+        names = ", ".join(map(literal, sorted({*product_features, *self.state.spelled})))
+        months = [month for month, *_ in self._between(first, last)]
+        return _together(self._of("by_feature", months, where=f"feature in ({names})")) if names else None
 
     def months(self, first: int, last: int) -> str | None:
         """SQL to select from the months that a T on a day in [first, last] reads, without the lists that none needs."""

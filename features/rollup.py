@@ -7,7 +7,7 @@ lies on a day before D, was known on a day before D, and was not superseded befo
 | relation | one row for each | and what it holds |
 |---|---|---|
 | days | account, day | sums of quantity and value, the most users, the first and the last instant |
-| named | account, feature, day | the sum of quantity, for the features that declarations name |
+| by_feature | account, feature, day | the sum of quantity, for the features that declarations name; in kept rollups for all |
 | users, features | account, user or feature, block of days | the days with use as bits of an integer |
 
 Days, users and features that are active within a window are then counted from bits; see features/windows.py.
@@ -27,7 +27,7 @@ NEVER_LATE = {"known": ibis.null("int64"), "until": ibis.null("int64")}
 #: The relations and the columns that tell their rows apart, beside `known` and `until`.
 KEYS = {
     "days": ("account_id", "clock", "day"),
-    "named": ("account_id", "clock", "feature", "day"),
+    "by_feature": ("account_id", "clock", "feature", "day"),
     "users": ("account_id", "clock", "item", "first"),
     "features": ("account_id", "clock", "item", "first"),
 }
@@ -64,7 +64,7 @@ def relations(
     rows = placed.mutate(first=placed.day - _modulo(placed.day) if first is None else placed[first])
     return {
         "days": _added(placed, "days", columns, same),
-        "named": _added(placed.filter(named(placed)), "named", (), same),
+        "by_feature": _added(placed.filter(named(placed)), "by_feature", (), same),
         "users": _marked(rows, rows.user_id, "users", same),
         "features": _marked(rows, rows.feature, "features", same),
     }

@@ -30,7 +30,7 @@ _ROWS = (
 
 @dataclass
 class PartWriter:
-    """Writes files of one update into a folder; `parts` is what the months hold so far.
+    """Writes files of one update into a folder; `parts` is what the months hold so far, `spelled` as in `State`.
 
     The connection has a table or view `placed`, the events that a file is made of, on their days, with the month's `first`.
     """
@@ -38,18 +38,18 @@ class PartWriter:
     folder: Path
     connection: duckdb.DuckDBPyConnection
     number: int
-    product_features: tuple[str, ...]
     parts: dict[str, Parts]
+    spelled: set[str]
     _written: int = field(default=0)
 
     def add(self, month: str) -> None:
         """Roll the `placed` events up into a further file of each relation."""
-        for relation, query in relations(self.product_features).items():
+        for relation, query in relations().items():
             self._write(month, relation, query, self.parts.get(month, {}).get(relation, ()))
 
     def rewrite(self, month: str, keep: str) -> None:
         """Write a month as one file for each relation: its rows for which `keep` is true, and the `placed` events."""
-        made = relations(self.product_features)
+        made = relations()
         for relation, files in list(self.parts.get(month, {}).items()):
             self._write(month, relation, f"{self._kept(relation, files, keep)} union all by name {made[relation]}", ())
 
@@ -84,19 +84,30 @@ class PartWriter:
 
     def _write(self, month: str, relation: str, query: str, beside: tuple[str, ...]) -> None:
         order = ", ".join(_ORDER.get(relation) or rollup.KEYS[relation])
-        rows = month_rows.packed(query, month_days(month)[0]) if relation == "days" else query
+        rows = query
+        if relation == "days":
+            rows = month_rows.packed(query, month_days(month)[0])
+        elif relation == "by_feature":
+            rows = f"(select * replace (quantity::bigint as quantity) from ({query}))"
+            self.spelled |= self._spelled(rows)
         name = self.copy(f"from ({rows}) order by {order}", f"{month}/{relation}")
         self.parts[month] = {**self.parts.get(month, {}), relation: (*beside, name)}
+
+    def _spelled(self, rows: str) -> set[str]:
+        """The features among the rows that the catalogue names."""
+        events = ibis.table({"feature": "string"}, name="events")
+        query = f"select distinct feature from ({ibis.duckdb.compile(events.filter(named(())(events)))})"
+        return {name for (name,) in self.connection.execute(f"with events as {rows} {query}").fetchall()}
 
     def _kept(self, relation: str, files: tuple[str, ...], keep: str) -> str:
         rows = f"select * from {self._read(files)} where {keep}"
         if relation == "days":
-            rows = month_rows.unpacked(rows)
+            rows = f"from {month_rows.unpacked(f'({rows})')}"
         if relation == "ids":
             return rows
         if relation == "rows":
             return f"({_ROWS.format(rows='sum(rows)::bigint', first='min(first_at)', last='max(last_at)', placed=f'({rows})')})"
-        schema = _expressions(())[relation].schema()
+        schema = _expressions()[relation].schema()
         merged = ibis.duckdb.compile(rollup.merged(relation, ibis.table(schema, name="kept")))
         return f"(with kept as ({rows}) {merged})"
 
@@ -104,18 +115,18 @@ class PartWriter:
         return f"read_parquet([{', '.join(literal(str(self.folder / name)) for name in files)}])"
 
 
-@lru_cache(maxsize=8)
-def relations(product_features: tuple[str, ...]) -> dict[str, str]:
+@lru_cache(maxsize=1)
+def relations() -> dict[str, str]:
     """SQL of each relation of a partition over `placed`."""
-    found = {name: str(ibis.duckdb.compile(expr)) for name, expr in _expressions(product_features).items()}
+    found = {name: str(ibis.duckdb.compile(expr)) for name, expr in _expressions().items()}
     found["ids"] = "select account_id, hash(event_id) as id from placed where event_id is not null"
     found["rows"] = _ROWS.format(rows="count(*)", first="min(occurred_at)", last="max(occurred_at)", placed="placed")
     return {name: found[name] for name in RELATIONS}
 
 
-@lru_cache(maxsize=8)
-def _expressions(product_features: tuple[str, ...]) -> dict[str, Any]:
+@lru_cache(maxsize=1)
+def _expressions() -> dict[str, Any]:
     columns = TABLES["usage"].columns
     schema = {column.name: "int64" if column.kind == "time" else IBIS_TYPES[column.kind] for column in columns}
     placed = ibis.table(schema | dict.fromkeys(_DAYS, "int64"), name="placed")
-    return rollup.relations(placed, TABLES["usage"].names, named(product_features), first="first")
+    return rollup.relations(placed, TABLES["usage"].names, lambda rows: rows.feature.notnull(), first="first")

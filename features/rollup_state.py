@@ -29,7 +29,7 @@ from features.sources import SourceError, literal
 #: Relations of a partition: the rolled-up ones, the hashes of the ids of the events in it, and how many rows an account has on a
 #: day, which no feature reads: a check of the data does.
 RELATIONS = (*KEYS, "ids", "rows")
-_FORMAT = 2
+_FORMAT = 3
 #: How files of partitions are called, and what a Parquet file begins and ends with.
 _NUMBERED = "*-??????-????.parquet"
 _MAGIC = b"PAR1"
@@ -58,7 +58,8 @@ class CountedFile:
 class State:
     """What the folder holds: `parts` by month and relation, names of files; `number` of the update that made it.
 
-    `declared` is a digest of all that a partition depends on beside the rows: what it was declared as, and the mapping.
+    `declared` is a digest of all that a partition depends on beside the rows: the forms of relations, and the mapping. `spelled`:
+    the features that the catalogue names, as events spell them.
     """
 
     declared: str
@@ -66,6 +67,7 @@ class State:
     files: Mapping[str, CountedFile] = field(default_factory=dict)
     parts: Mapping[str, Parts] = field(default_factory=dict)
     recurring: str | None = None
+    spelled: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:

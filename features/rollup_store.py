@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from features import month_rows
 from features.contract import TABLES
 from features.rolled import Accounts, Rolled
 from features.rollup_parts import relations
@@ -30,9 +31,9 @@ def parquet_rows(connection: duckdb.DuckDBPyConnection, path: Path) -> Iterator[
 class RollupStore:
     """The rollups of the table `usage` in a folder.
 
-    `mapping`: a text that says how the reader turns source rows into the contract's; another text, another declaration of a
-    relation or another version of DuckDB (whose hashes tell ids apart), and all is rolled up anew. `product_features`: those
-    whose sums are kept by name, beside the ones that the catalogue names. `notes` are kept with each file (`CountedFile.notes`).
+    `mapping`: a text that says how the reader turns source rows into the contract's; another text, another form of a relation
+    or another version of DuckDB (whose hashes tell ids apart), and all is rolled up anew. Which features are declared, and the
+    product's own ones, changes nothing in what is kept. `notes` are kept with each file (`CountedFile.notes`).
     """
 
     def __init__(
@@ -41,12 +42,10 @@ class RollupStore:
         read: Reader = parquet_rows,
         *,
         mapping: str = "",
-        product_features: Iterable[str] = (),
         notes: Notes = lambda path: {},
     ) -> None:
         self.folder, self._read, self._notes = folder, read, notes
-        self._named = tuple(sorted(product_features))
-        declared = json.dumps([mapping, duckdb.__version__, relations(self._named)])
+        declared = json.dumps([mapping, duckdb.__version__, relations(), month_rows.packed("", 0)])
         self._declared = hashlib.sha256(declared.encode()).hexdigest()[:16]
 
     def rolled(
@@ -79,7 +78,7 @@ class RollupStore:
             return backend.sql(f"from {among(state, 'read_again')}", dialect="duckdb")
 
         recurring = backend.sql(query, dialect="duckdb")
-        return Rolled(self.folder, state, self._named, recurring, None if files is None else read_again)
+        return Rolled(self.folder, state, recurring, None if files is None else read_again)
 
     def update(self, files: Mapping[str, Path], *, progress: Callable[[int, int], None] = lambda done, total: None) -> Updated:
         """Count the rows of files that are new or have changed; `files`: all of the source's, by name.
@@ -113,7 +112,7 @@ class RollupStore:
     @contextmanager
     def _reading(self, state: State, files: Mapping[str, Path]) -> Iterator[Update]:
         with naming_damage(self.folder, state):
-            update = Update(self.folder, self._read, self._notes, self._named, state, files)
+            update = Update(self.folder, self._read, self._notes, state, files)
             try:
                 yield update
             finally:

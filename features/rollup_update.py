@@ -54,7 +54,6 @@ class Update:
         folder: Path,
         read: Reader,
         notes: Notes,
-        product_features: tuple[str, ...],
         before: State,
         files: Mapping[str, Path],
     ) -> None:
@@ -62,7 +61,7 @@ class Update:
         self.counted = dict(before.files)
         self.backend = ibis.duckdb.connect()
         self.connection = self.backend.con
-        self.parts = PartWriter(folder, self.connection, before.number + 1, product_features, dict(before.parts))
+        self.parts = PartWriter(folder, self.connection, before.number + 1, dict(before.parts), set(before.spelled))
         self.recurring = before.recurring
         self.rows = self.absorbed = self.refused = 0
         self._counting = ("", 0)
@@ -73,7 +72,8 @@ class Update:
 
     def state(self) -> State:
         """The state as it will be."""
-        return replace(self.before, files=self.counted, parts=self.parts.parts, recurring=self.recurring)
+        spelled = tuple(sorted(self.parts.spelled))
+        return replace(self.before, files=self.counted, parts=self.parts.parts, recurring=self.recurring, spelled=spelled)
 
     def run(self, progress: Callable[[int, int], None]) -> Updated:
         """Find what is new and count it."""

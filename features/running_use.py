@@ -10,7 +10,7 @@ from features.catalogue.usage import BLOCK_DAYS, FEATURES_IN, REACH_DAYS, USERS_
 from features.contract import DECIMAL_SCALE
 from features.running import DAY_BITS, RunningDays, RunningItems, columns_of
 
-#: The relations that are counted so, and the windows of items; `named` is small.
+#: The relations that are counted so, and the windows of items; `by_feature` is small.
 RELATIONS = {"days": None, "users": USERS_IN, "features": FEATURES_IN}
 _LARGEST = int(np.iinfo(np.int64).max)
 

@@ -20,7 +20,6 @@ from features.builder import Builder
 from features.check import check
 from features.contract import TABLES
 from features.findings import Report
-from features.kept_usage import Keep
 from features.loader import Source, load
 from features.mapping import Mapping as DataMapping
 from features.rolled import Rolled
@@ -31,7 +30,6 @@ from models.choice import NOTHING, Choice, PlaySettings
 from models.registry import worded
 from models.scorecard import Scorecard
 from serving.arrived import with_events
-from serving.assessment import product_features
 from serving.champions import Champions, load_champions
 from serving.company import told
 from serving.scoring import Scored, ScoringSettings, score
@@ -137,7 +135,7 @@ def open_company(workspace: Workspace, asked: Sequence[pd.Timestamp] = ()) -> Co
     """
     keep, odd = None, next((instant for instant in asked if instant != instant.normalize()), None)
     if asked and odd is None:
-        keep = Keep(workspace.rollups_path, product_features(champions_of(workspace)))
+        keep = workspace.rollups_path
     source = load(workspace.mapping, base=workspace.path, keep=keep)
     if odd is not None and "usage" in source.tables and source.usage_in_files:
         source = replace(source, usage_read_whole=f"T is {odd}, and kept rollups answer midnights (UTC)")

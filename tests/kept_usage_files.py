@@ -13,7 +13,6 @@ from kept_rollups import SCHEMA
 
 from features import usage_files
 from features.builder import snapshot
-from features.kept_usage import Keep
 from features.loader import Source, load
 from features.mapping import Mapping as DataMapping
 
@@ -97,7 +96,7 @@ def company_in(folder: Path) -> Path:
 
 def loaded(base: Path, *, keep: bool, config: dict[str, Any] = CONFIG) -> Source:
     """Load the company, its use out of kept rollups or whole."""
-    return load(DataMapping.from_dict(config), base=base, keep=Keep(base / "rollups", FEATURES) if keep else None)
+    return load(DataMapping.from_dict(config), base=base, keep=base / "rollups" if keep else None)
 
 
 def frame(tables: Mapping[str, Any], midnights: Sequence[str] = MIDNIGHTS) -> pd.DataFrame:

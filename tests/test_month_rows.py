@@ -42,7 +42,7 @@ def test_months_unpack_to_the_days_that_they_were_packed_of(rows):
     with duckdb.connect() as connection:
         connection.register("daily", daily)
         connection.execute(f"create table months as {month_rows.packed('from daily', FEBRUARY)}")
-        found = connection.execute(f"from ({month_rows.unpacked('from months')})").to_arrow_table()
+        found = connection.execute(f"from {month_rows.unpacked('months')}").to_arrow_table()
     # Where a month's day has no value, what is left of it is nothing.
     nothing = pa.scalar(0, DAILY.field("value").type)
     keys = [(name, "ascending") for name in ("account_id", "day", "known")]

@@ -34,7 +34,7 @@ class Killed(BaseException):
 
 
 def opened(folder):
-    return RollupStore(folder, product_features=PRODUCT_FEATURES)
+    return RollupStore(folder)
 
 
 def put(source, files):
@@ -163,7 +163,7 @@ RollupStore(Path({str(folder)!r}), product_features={PRODUCT_FEATURES!r}).update
 
 def test_a_declaration_that_changes_and_dies(nights, folder, monkeypatch):
     """What another declaration made is swept away only once there is something else; no file of it is written over."""
-    before, other = content(folder), RollupStore(folder, mapping="another", product_features=PRODUCT_FEATURES)
+    before, other = content(folder), RollupStore(folder, mapping="another")
     with monkeypatch.context() as patch:
         patch.setattr(rollup_store, "write_state", lambda folder, state: (_ for _ in ()).throw(Killed()))
         with pytest.raises(Killed):
@@ -190,7 +190,7 @@ def test_two_updates_at_once(nights, folder, monkeypatch):
         flock(lock, kind)
 
     monkeypatch.setattr(fcntl, "flock", asked)
-    stores = {"first": RollupStore(folder, slow, product_features=PRODUCT_FEATURES), "second": opened(folder)}
+    stores = {"first": RollupStore(folder, slow), "second": opened(folder)}
     threads = {
         name: threading.Thread(target=lambda name=name: done.update({name: stores[name].update(nights[1])}), daemon=True)
         for name in stores

@@ -95,7 +95,7 @@ def source(tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    return RollupStore(tmp_path / "kept", product_features=PRODUCT_FEATURES)
+    return RollupStore(tmp_path / "kept")
 
 
 def held_equal(store, source):
@@ -104,7 +104,7 @@ def held_equal(store, source):
     found = kept(store)
     same(found, from_scratch(files))
     with TemporaryDirectory() as folder:
-        fresh = RollupStore(Path(folder), product_features=PRODUCT_FEATURES)
+        fresh = RollupStore(Path(folder))
         fresh.update(files)
         same(kept(fresh), found)
         assert fingerprint(fresh) == fingerprint(store)
@@ -131,7 +131,7 @@ def test_any_of_many_nights_give_the_features_of_a_build_from_scratch(nights):
 def nights_held_equal(nights):
     with TemporaryDirectory() as folder:
         source = Source(Path(folder) / "source")
-        store = RollupStore(Path(folder) / "kept", product_features=PRODUCT_FEATURES)
+        store = RollupStore(Path(folder) / "kept")
         for night in nights:
             for change in night:
                 source.change(*change)
@@ -286,7 +286,7 @@ def test_a_file_read_in_parts(tmp_path, source):
     x, y = event("x", "2025-01-05", quantity=2), event("y", "2025-01-06", quantity=3)
     write(source / "1.parquet", [x, event(None, "2025-01-07"), x, y])
     write(source / "2.parquet", [event("p", "2025-01-08"), event(None, "2025-01-09"), event("p", "2025-01-08", "2025-03-01"), y])
-    store = RollupStore(tmp_path / "kept", parts, product_features=PRODUCT_FEATURES)
+    store = RollupStore(tmp_path / "kept", parts)
     done = store.update(files_of(source))
     assert (done.rows, done.absorbed) == (6, 2)
     same(kept(store), from_scratch(files_of(source)))
@@ -311,7 +311,7 @@ def test_the_fingerprint_is_of_the_content(tmp_path, source):
     found = []
     for order in (sorted(parts), sorted(parts, reverse=True)):
         folder = tmp_path / "-".join(order)
-        store = RollupStore(folder / "kept", product_features=PRODUCT_FEATURES)
+        store = RollupStore(folder / "kept")
         for name in order:
             write(folder / "source" / name, parts[name])
             store.update(files_of(folder / "source"))
@@ -321,12 +321,11 @@ def test_the_fingerprint_is_of_the_content(tmp_path, source):
     assert found[0] == found[1] != fingerprint(store)
 
 
-@pytest.mark.parametrize("other", [{"mapping": "quantity = 2"}, {"product_features": ("open", "save")}])
-def test_another_declaration_rolls_all_up_anew(tmp_path, store, source, other):
+def test_another_mapping_rolls_all_up_anew(store, source):
     write(source / "1.parquet", [event("x", "2025-01-05", feature="save"), event("x", "2025-01-06", "2025-01-07")])
     store.update(files_of(source))
     before, counted = fingerprint(store), kept(store)
-    changed = RollupStore(store.folder, **{"product_features": PRODUCT_FEATURES} | other)
+    changed = RollupStore(store.folder, mapping="quantity = 2")
     with pytest.raises(SourceError, match="holds no rollups of what is declared now: update them first"):
         changed.rolled(ibis.duckdb.connect())
     # What is kept stays until there is something else.
@@ -337,9 +336,21 @@ def test_another_declaration_rolls_all_up_anew(tmp_path, store, source, other):
     (source / "2.parquet").unlink()
     assert changed.update(files_of(source)).rows == 2
     assert fingerprint(changed) != before
-    names = other.get("product_features", PRODUCT_FEATURES)
-    same(kept(changed, names), from_scratch(files_of(source), names))
+    same(kept(changed), from_scratch(files_of(source)))
     assert not stray(changed.folder, changed)
+
+
+def test_other_features_of_the_product_touch_nothing_that_is_kept(store, source):
+    """Sums are kept of every feature: a model that was trained on others finds them there."""
+    names = ["open", "save", "Cancel_Page", "cancellation"]
+    write(source / "1.parquet", [event(f"e{n}", "2025-01-05", feature=name, quantity=n) for n, name in enumerate(names, 1)])
+    write(source / "2.parquet", [event(f"f{n}", "2025-01-06", feature=name, quantity=n) for n, name in enumerate(names, 1)])
+    store.update(files_of(source))
+    for declared in ((), ("open",), ("save", "Cancel_Page"), ("never used",)):
+        found = kept(store, declared)
+        same(found, from_scratch(files_of(source), declared))
+        assert found["cancellation_page_visits_30d"].max() == 14
+    assert store.update(files_of(source)).months == ()
 
 
 def test_other_instants_than_midnights_are_refused(store, source):

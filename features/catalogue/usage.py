@@ -138,7 +138,7 @@ def _value(length: int) -> Count:
 def _cancellation_visits(length: int) -> Count:
     return Count(
         f"cancellation_visits_{length}d", SOURCE,
-        lambda v: v.quantity.sum(where=within(v, length) & _of_cancelling(v)), over="named",
+        lambda v: v.quantity.sum(where=within(v, length) & _of_cancelling(v)), over="by_feature",
     )  # fmt: skip
 
 
@@ -356,7 +356,7 @@ def of_product_features(names: Sequence[str]) -> tuple[list[Count], list[Feature
 
 def _of_product_feature(name: str, key: str) -> tuple[Count, list[Feature]]:
     count = Count(
-        f"{key}_90d", SOURCE, lambda v: v.quantity.sum(where=within(v, _NAMED_DAYS) & (v.feature == name)), over="named"
+        f"{key}_90d", SOURCE, lambda v: v.quantity.sum(where=within(v, _NAMED_DAYS) & (v.feature == name)), over="by_feature"
     )  # fmt: skip
     return count, [
         _usage(
