@@ -85,6 +85,7 @@ class Builder:
         self._given: list[Any] = []
         self._product_features, self._peers = tuple(product_features), peers
         self._peers_at: set[int] = set()
+        self._medians: tuple[pd.MultiIndex, pa.Table] | None = None
         self._rolled: Rolled | None = None
         self._rolled_days: tuple[int, int, bool] | None = None
         self._running: RunningUse | None = None
@@ -257,6 +258,7 @@ class Builder:
             if step.name == "segments":
                 self._run(f'insert into "{self._prefix}segments_known" from "{self._prefix}segments"')
                 self._peers_at.update(midnights)
+                self._medians = None
         return found
 
     def _skipped(self, *, at_midnight: bool, peers_known: bool) -> set[str]:
@@ -315,15 +317,15 @@ class Builder:
 
     def _with_medians(self, found: pa.Table) -> pa.Table:
         """Add `peer_<feature>`: the medians of each row's segment."""
-        segments = self._run(f'from "{self._prefix}segments_known"').to_arrow_table()
-        keys = pd.MultiIndex.from_frame(segments.select(SEGMENT).to_pandas())
-        own = pd.MultiIndex.from_frame(found.select(["midnight", *SEGMENT_OF_ROW]).to_pandas())
-        at = keys.get_indexer(own)
-        at = pa.array(at, mask=at < 0)
-        for name in segments.column_names:
-            if name not in SEGMENT:
-                found = found.append_column(f"peer_{name}", segments[name].take(at))
-        return found
+        if self._medians is None:
+            segments = self._run(f'from "{self._prefix}segments_known"').to_arrow_table()
+            keys = pd.MultiIndex.from_frame(segments.select(SEGMENT).to_pandas())
+            self._medians = keys, segments.drop_columns(list(SEGMENT))
+        keys, medians = self._medians
+        at = keys.get_indexer(pd.MultiIndex.from_frame(found.select(["midnight", *SEGMENT_OF_ROW]).to_pandas()))
+        taken = medians.take(pa.array(at, mask=at < 0))
+        names = [*found.column_names, *(f"peer_{name}" for name in medians.column_names)]
+        return pa.Table.from_arrays([*found.columns, *taken.columns], names=names)
 
     def _require_rates(self) -> None:
         names = {name: f'"{self._prefix}{name}"' for name in ("standing", "candidates")}
