@@ -11,7 +11,7 @@ from pathlib import Path
 import ibis
 import pyarrow.parquet as pq
 import pytest
-from kept_rollups import PRODUCT_FEATURES, event, files_of, kept, same, stray, write
+from kept_rollups import event, files_of, kept, same, stray, write
 
 from features import rollup_state, rollup_store
 from features.rollup_parts import PartWriter
@@ -153,7 +153,7 @@ def dying(self, query, stem):
     return copy(self, query, stem) if left[0] else os._exit(9)
 PartWriter.copy = dying
 files = {{path.name: path for path in Path({str(next(iter(nights[1].values())).parent)!r}).glob("*.parquet")}}
-RollupStore(Path({str(folder)!r}), product_features={PRODUCT_FEATURES!r}).update(files)
+RollupStore(Path({str(folder)!r})).update(files)
 """
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 9
     assert stray(folder, opened(folder))
@@ -271,7 +271,7 @@ def test_a_counted_file_that_is_gone_is_refused_by_name(nights, folder):
     [
         ("2025-01/days-*", Path.unlink),
         ("2025-01/users-*", _truncated),
-        ("2025-01/named-*", lambda path: path.write_bytes(b"")),
+        ("2025-01/by_feature-*", lambda path: path.write_bytes(b"")),
         ("recurring-*", Path.unlink),
         ("recurring-*", _text),
     ],
