@@ -1,7 +1,8 @@
 """The builder: tables and a spine in, one row of features per spine row out (interface.md "Python")."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import gc
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import lru_cache
 from itertools import count
 from types import TracebackType
@@ -337,7 +338,20 @@ class Builder:
 @lru_cache(maxsize=64)
 def _compiled(shape: Shape) -> tuple[tuple[Step, str], ...]:
     # The last step only adds medians, which few rows share: see `_with_medians`.
-    return tuple((step, ibis.duckdb.compile(step.expr)) for step in plan(shape) if step.name != "found")
+    with _no_collection():
+        return tuple((step, ibis.duckdb.compile(step.expr)) for step in plan(shape) if step.name != "found")
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Expressions are a million small objects that stay: to look for garbage among them takes a third of their making."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _backend(tables: Iterable[Any]) -> Any:

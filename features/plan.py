@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 import ibis
+from ibis import selectors
 
 from features import month_rows, peers, rollup, windows
 from features.catalogue import DAY, Count, catalog, counts, derived, reach_days, read_counts
@@ -218,12 +219,14 @@ class _Plan:
 
     def _frame(self) -> Any:
         """The rows with every count, null where the sources lack it."""
-        frame = self._named["rows"]
-        counted: dict[str, Any] = {}
-        for name, table in self._named.items():
+        rows = frame = self._named["rows"]
+        for place, (name, table) in enumerate(self._named.items()):
             if name.startswith("counts_"):
-                table = table.rename(counted_id="spine_id")
-                frame = frame.left_join(table, frame.spine_id == table.counted_id).drop("counted_id")
+                # One chain of joins: a projection between two of them would name every column again.
+                table = table.rename({f"counted_{place}": "spine_id"})
+                frame = frame.left_join(table, rows.spine_id == table[f"counted_{place}"])
+        frame = frame.select(~selectors.startswith("counted_"))
+        counted: dict[str, Any] = {}
         for count in counts(self.shape.product_features):
             if count.name not in frame.columns:
                 if count.source in self.sources or count.name in FACTS:
