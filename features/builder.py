@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from features import given, month_rows
 from features.catalogue import DAY
-from features.catalogue.usage import REACH_DAYS
+from features.catalogue.usage import REACH_OF
 from features.peers import SEGMENT, SEGMENT_OF_ROW
 from features.plan import ASKED, MIDNIGHTS, PREFIX, Shape, Step, plan
 from features.rolled import Rolled
@@ -302,12 +302,11 @@ class Builder:
         self._rolled_days, self._running = (first, last, few), None
         # Files of partitions never change: what their footers say is read once.
         self._run("set parquet_metadata_cache = true")
-        reach = (first - REACH_DAYS, last)
-        stored = {relation: rolled.rows(relation, *reach) for relation in self._relation_schemas}
+        stored = {name: rolled.rows(name, first - REACH_OF[name], last) for name in self._relation_schemas}
         # To leave lists out takes several scans, which for few rows cost more than the lists.
         self._view("stored_months", (stored["days"] if few else rolled.months(first, last)) or month_rows.none())
         stored["days"] = stored["days"] and month_rows.unpacked(stored["days"])
-        stored["by_feature"] = rolled.by_feature(self._product_features, *reach)
+        stored["by_feature"] = rolled.by_feature(self._product_features, first - REACH_OF["by_feature"], last)
         for relation, schema in self._relation_schemas.items():
             rows = stored[relation] or f'(from "{self._prefix}used_{relation}" limit 0)'
             self._view(f"stored_{relation}", f"(select {', '.join(schema)} from {rows})")

@@ -19,7 +19,7 @@ from typing import Any
 
 import ibis
 
-from features.catalogue.usage import BLOCK_DAYS, USERS_IN, VALUE_DAYS, bit_count
+from features.catalogue.usage import BLOCK_DAYS, REACH_OF, VALUE_DAYS, bit_count
 from features.contract import DECIMAL_TYPE
 from features.windows import band_of
 
@@ -37,7 +37,7 @@ _LISTS = {
 }
 #: Lists that tell ages within a month, and how many days before T the others are read.
 AGES = ("first_ats", "last_ats")
-LIST_DAYS = {"value_sums": max(VALUE_DAYS), "users": max(map(sum, USERS_IN.values()))}
+LIST_DAYS = {"value_sums": max(VALUE_DAYS), "users": REACH_OF["users"]}
 _IN_IBIS = {"varchar": "string", "bigint": "int64", DECIMAL_TYPE: DECIMAL_TYPE}
 SCHEMA = ibis.schema(
     {name: _IN_IBIS[kind] for name, kind in _SINGLE.items()} | {name: f"array<{_IN_IBIS[kind]}>" for name, kind in _LISTS.items()}

@@ -14,7 +14,7 @@ from ibis import selectors
 
 from features import month_rows, peers, rollup, windows
 from features.catalogue import DAY, Count, catalog, counts, derived, reach_days, read_counts
-from features.catalogue.usage import BLOCK_DAYS, EDGES, FEATURES_IN, NAMED_EDGES, USERS_IN, named
+from features.catalogue.usage import BLOCK_DAYS, EDGES, FEATURES_IN, NAMED_EDGES, REACH_OF, USERS_IN, named
 from features.contract import DECIMAL_TYPE
 from features.visible import prepare, visible, with_reported
 
@@ -202,7 +202,7 @@ class _Plan:
         parts = [self._named[f"{name}_{relation}"] for name in ("used", "used_then")]
         rows = rows.select("spine_id", "account_id", "as_of", "clock", "day")
         if relation == "days":
-            bands = windows.in_bands(windows.at_instants(ibis.union(*parts), rows, reach=EDGES[-1]), EDGES)
+            bands = windows.in_bands(windows.at_instants(ibis.union(*parts), rows, reach=REACH_OF[relation]), EDGES)
             if not self.shape.rolled:
                 return bands
             months = ibis.table(month_rows.SCHEMA, name=f"{PREFIX}stored_months")
@@ -211,11 +211,10 @@ class _Plan:
             parts.append(ibis.table(parts[0].schema(), name=f"{PREFIX}stored_{relation}"))
         rolled = ibis.union(*parts)
         if relation == "by_feature":
-            found = windows.at_instants(rolled, rows, reach=NAMED_EDGES[-1])
+            found = windows.at_instants(rolled, rows, reach=REACH_OF[relation])
             return windows.by_feature(found, NAMED_EDGES)
         within = USERS_IN if relation == "users" else FEATURES_IN
-        reach = max(map(sum, within.values()))
-        return windows.active_items(windows.at_instants(rolled, rows, reach=reach, block=BLOCK_DAYS), within)
+        return windows.active_items(windows.at_instants(rolled, rows, reach=REACH_OF[relation], block=BLOCK_DAYS), within)
 
     def _frame(self) -> Any:
         """The rows with every count, null where the sources lack it."""

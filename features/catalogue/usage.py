@@ -154,6 +154,13 @@ def named(product_features: Sequence[str]) -> Callable[[Any], Any]:
 #: Windows whose users are counted, and those whose features are.
 USERS_IN = WINDOWS
 FEATURES_IN = {name: WINDOWS[name] for name in ("30d", "90d", "30d_before")}
+#: How many days before T each relation of rolled-up use is read.
+REACH_OF = {
+    "days": REACH_DAYS,
+    "by_feature": NAMED_EDGES[-1],
+    "users": max(map(sum, USERS_IN.values())),
+    "features": max(map(sum, FEATURES_IN.values())),
+}
 
 # Each is counted over rolled-up rows (features/rollup.py, features/windows.py), not over events.
 COUNTS = [
