@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from kept_rollups import COLUMNS, PRODUCT_FEATURES, company, event, files_of, from_scratch, kept, same, stray, write
 
 from features import rollup_parts
-from features.builder import Builder
+from features.builder import Builder, build
+from features.catalogue.usage import REACH_OF
 from features.rollup_store import RollupStore
 from features.sources import SourceError, literal
 
@@ -351,6 +352,22 @@ def test_other_features_of_the_product_touch_nothing_that_is_kept(store, source)
         same(found, from_scratch(files_of(source), declared))
         assert found["cancellation_page_visits_30d"].max() == 14
     assert store.update(files_of(source)).months == ()
+
+
+@pytest.mark.parametrize(("relation", "as_of"), [("users", "2025-07-30"), ("by_feature", "2025-07-29"), ("days", "2025-08-31")])
+def test_the_farthest_day_of_a_window_is_read(store, source, relation, as_of):
+    """It is the last of its month, which the window has no other day of."""
+    farthest = pd.Timestamp(as_of) - pd.Timedelta(days=REACH_OF[relation])
+    assert (farthest + pd.Timedelta(days=1)).day == 1
+    asked = pd.DataFrame({"account_id": ["a"], "as_of": [pd.Timestamp(as_of)]})
+    event_there = event("e", str(farthest), feature="cancel_page")
+    path = write(source / "u2.parquet", [event_there, event("f", "2025-07-01", user_id="v", feature="save")])
+    store.update(files_of(source))
+    with Builder({**company(), "usage": store.rolled(ibis.duckdb.connect())}) as builder:
+        found = builder.features(asked)
+    rows = pq.read_table(path).to_pandas()
+    same(found, build({**company(), "usage": rows}, asked))
+    assert not found.equals(build({**company(), "usage": rows[1:]}, asked))
 
 
 def test_other_instants_than_midnights_are_refused(store, source):
