@@ -22,6 +22,11 @@ class Finding:
     example: str | None
     what_to_do: str
 
+    @property
+    def place(self) -> str:
+        """The table, or the table and the column, that it is about."""
+        return ".".join(part for part in (self.table, self.column) if part)
+
     def record(self) -> dict[str, str | int | None]:
         """Return the finding as the JSON record of `kunto check --json`."""
         record = asdict(self)

@@ -15,7 +15,7 @@ from features import casting
 from features.contract import TABLES, Column
 from features.loader import Source, latest_time, load
 from features.mapping import Mapping
-from features.sources import Raw, SourceError, Sources, literal, open_sources, quote
+from features.sources import Raw, SourceError, Sources, literal, open_sources, quote, stem
 
 _PERIODS = "monthly or yearly words are numbers of months here"
 
@@ -95,14 +95,16 @@ def match_tables(names: list[str]) -> dict[str, str]:
 
     >>> match_tables(["acme_customers.csv", "acme_feature_usage.csv", "acme_misc.csv"])
     {'accounts': 'acme_customers.csv', 'usage': 'acme_feature_usage.csv'}
+    >>> match_tables(["usage/*.parquet"])
+    {'usage': 'usage/*.parquet'}
     """
-    stems = {name: normal(re.sub(r"\.(csv|tsv|txt|parquet)$", "", name, flags=re.IGNORECASE)) for name in names}
-    stems = {name: stem for name, stem in stems.items() if not _ends_in(stem, synonyms()["special"]["churn_table"])}
+    stems = {name: normal(stem(name)) for name in names}
+    stems = {name: called for name, called in stems.items() if not _ends_in(called, synonyms()["special"]["churn_table"])}
     found: dict[str, str] = {}
     for prefix in ("", "_"):
         for table in TABLES:
             for known in (table, *synonyms()["tables"][table]):
-                fits = (n for n, stem in stems.items() if (stem.endswith(prefix + known) if prefix else stem == known))
+                fits = (n for n, called in stems.items() if (called.endswith(prefix + known) if prefix else called == known))
                 hit = next((n for n in fits if n not in found.values()), None)
                 if hit is not None and table not in found:
                     found[table] = hit
@@ -251,8 +253,8 @@ def _churn_flags(sources: Sources, drafts: list[Draft]) -> list[dict[str, str]]:
             draft.unused = [column for column in draft.unused if column != flag]
     used = {draft.raw.name for draft in drafts}
     for name in sources.names():
-        stem = normal(name.rpartition(".")[0] or name)
-        if name not in used and _ends_in(stem, special["churn_table"]):
+        called = normal(stem(name))
+        if name not in used and _ends_in(called, special["churn_table"]):
             account = _named(sources.open(name), ["account_id", *synonyms()["columns"]["any"]["account_id"]])
             if account is not None:
                 flags.append({"from": name, "account_id": account})

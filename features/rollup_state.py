@@ -29,6 +29,8 @@ from features.sources import SourceError, literal
 #: Relations of a partition: the rolled-up ones, the hashes of the ids of the events in it, and how many rows an account has on a
 #: day, which no feature reads: a check of the data does.
 RELATIONS = (*KEYS, "ids", "rows")
+#: Faults of what is kept, or of its files: a look at all rows of the files that are there does not find them.
+KEPT_FAULTS = frozenset({"rollup_state", "rollup_partition", "missing_file"})
 _FORMAT = 3
 #: How files of partitions are called, and what a Parquet file begins and ends with.
 _NUMBERED = "*-??????-????.parquet"

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 ROW = "_row"
 CSV_SUFFIXES = (".csv", ".tsv", ".txt")
+_SUFFIXES = (*CSV_SUFFIXES, ".parquet")
 _CHUNK = 100_000
 _HEAD = 65_536
 
@@ -125,9 +126,9 @@ class Folder:
             raise SourceError("missing_source", f"{self.path} is not a folder; set data.source to the tables' folder or URL")
 
     def names(self) -> list[str]:
-        """Return the names of the CSV and Parquet files."""
-        suffixes = (*CSV_SUFFIXES, ".parquet")
-        return sorted(path.name for path in self.path.iterdir() if path.suffix.lower() in suffixes)
+        """Return the names of the CSV and Parquet files, and of folders of such files the pattern, such as `usage/*.parquet`."""
+        inside = {f"{path.parent.name}/*{path.suffix}" for path in self.path.glob("*/*") if _is_table(path)}
+        return sorted({path.name for path in self.path.iterdir() if _is_table(path)} | inside)
 
     def open(self, name: str) -> Raw:
         """Return the file or files as one table; files are looked at before their names are believed."""
@@ -168,6 +169,19 @@ class Folder:
             oddities += _read_csv(self.connection, path, table, append=index > 0)
         inner = f"select rowid + 1 as {ROW}, * from {table}"
         return Raw(name, f"({inner})", _types(self.connection, inner, name), tuple(oddities))
+
+
+def _is_table(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and path.is_file()
+
+
+def stem(name: str) -> str:
+    """What a table is called in its source, without the ending of its file or files.
+
+    >>> stem("usage.csv"), stem("usage/*.parquet"), stem("usage")
+    ('usage', 'usage', 'usage')
+    """
+    return re.sub(rf"(/\*)?({'|'.join(map(re.escape, _SUFFIXES))})$", "", name, flags=re.IGNORECASE)
 
 
 def _types(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> dict[str, str]:

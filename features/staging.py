@@ -8,7 +8,7 @@ from features import casting
 from features.contract import Column, Table
 from features.findings import Report
 from features.mapping import ColumnMapping, TableMapping
-from features.sources import ROW, Raw, SourceError, Sources, quote
+from features.sources import ROW, Raw, SourceError, Sources, quote, stem
 
 _DAY_END = "date_trunc('day', {0}) + interval 1 day - interval 1 microsecond"
 
@@ -60,7 +60,7 @@ class Staged:
 def find_table(sources: Sources, name: str) -> str | None:
     """Return the source table called like a contract table, whatever its ending; None where there is none."""
     for candidate in sources.names():
-        if candidate == name or candidate.rpartition(".")[0] == name:
+        if candidate == name or stem(candidate) == name:
             return candidate
     return None
 

@@ -23,6 +23,7 @@ from features.findings import Report
 from features.loader import Source, load
 from features.mapping import Mapping as DataMapping
 from features.rolled import Rolled
+from features.rollup_state import KEPT_FAULTS
 from features.sources import SourceError
 from kunto.console import Watch
 from kunto.workspace import Workspace
@@ -68,7 +69,9 @@ class Company:
         """This company, if nothing about it is fatal; else DataError with every fatal finding."""
         if self.report.fatal:
             lines = [told(finding) for finding in self.report.fatal]
-            raise DataError("the data cannot be used:\n  " + "\n  ".join(lines) + "\n`kunto check` shows the whole list")
+            beside = any(finding.rule not in KEPT_FAULTS for finding in self.report.fatal)
+            hint = "\n`kunto check` shows the whole list" if beside else ""
+            raise DataError("the data cannot be used:\n  " + "\n  ".join(lines) + hint)
         return self
 
     def with_events(self, store: Store, as_of: datetime) -> "Company":

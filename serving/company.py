@@ -155,5 +155,4 @@ def _stamp(paths: list[Path]) -> Stamp:
 
 def told(finding: Finding) -> str:
     """Return a finding as one line."""
-    place = ".".join(part for part in (finding.table, finding.column) if part)
-    return ": ".join(part for part in (place, finding.rule, finding.example, finding.what_to_do) if part)
+    return ": ".join(part for part in (finding.place, finding.rule, finding.example, finding.what_to_do) if part)

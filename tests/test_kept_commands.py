@@ -60,6 +60,21 @@ def frames(place: Path, kunto: Any) -> list[pd.DataFrame]:
     return [pd.read_parquet(path) for path in done.json]
 
 
+def test_rows_that_cannot_be_used_are_told_where_features_are_written(place: Path, kunto: Any) -> None:
+    bad = pd.read_parquet(_nights(place) / "1.parquet").head(7)
+    bad["occurred_at"] = bad["occurred_at"].dt.strftime("%d.%m.%Y %H:%M")
+    bad.to_parquet(place.parent / "tables" / "usage" / "bad.parquet")
+    done = kunto("features", "-w", place)
+    assert done.code == 0, done.told
+    assert "usage.occurred_at: unreadable_value (7)" in done.err
+    assert "`kunto check` says what to do" in done.err
+    (place.parent / "tables" / "usage" / "bad.parquet").unlink()
+    gone = kunto("features", "-w", place)
+    assert gone.code == 1
+    assert "usage/bad.parquet is counted and is gone" in gone.err
+    assert "kunto check" not in gone.err, "it reads the files that are there"
+
+
 def test_features_night_by_night(place: Path, kunto: Any, read: list[str], whole: Any) -> None:
     for night in range(NIGHTS):
         _bring(place, night)

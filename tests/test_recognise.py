@@ -113,6 +113,27 @@ def test_what_is_not_recognised_stands_in_comments(tmp_path: Path) -> None:
     assert any("weather.csv" in line for line in comments)
 
 
+def test_a_table_of_many_files_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "feature_usage").mkdir()
+    for month in ("2025-01", "2025-02"):
+        write(tmp_path / "feature_usage", **{month: f"CustomerId,Day,Feature\nA,{month}-05,open\n"})
+    config, source = proposed(write(tmp_path, customers=CUSTOMERS, contracts=CONTRACTS))
+    assert config["tables"]["usage"]["from"] == "feature_usage/*.csv"
+    assert source.usage_in_files
+    assert source.tables["usage"].count().execute() == 2
+
+
+def test_a_folder_that_is_called_like_a_table_needs_no_mapping(tmp_path: Path) -> None:
+    (tmp_path / "usage").mkdir()
+    (tmp_path / "notes").mkdir()
+    write(tmp_path / "usage", one="account_id,occurred_at,feature\nA,2025-01-05,open\n")
+    write(tmp_path / "notes", one="day,rain\n1,2\n")
+    write(tmp_path, accounts="account_id\nA\n", subscriptions="account_id,started_at,mrr\nA,2025-01-01,10\n")
+    source = load(Mapping.from_dict({"data": {"source": str(tmp_path), "data_until": datetime(2025, 2, 1)}}), base=tmp_path)
+    assert source.origins["usage"] == "usage/*.csv"
+    assert source.tables["usage"].count().execute() == 1
+
+
 def test_a_database(tmp_path: Path) -> None:
     engine = sa.create_engine(f"sqlite:///{tmp_path}/crm.db")
     with engine.begin() as connection:

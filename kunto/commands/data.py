@@ -63,8 +63,13 @@ def show(report: Report, *, notes: bool = False) -> None:
             out.print(_table(title, found))
 
 
-def tell_whole(company: jobs.Company) -> None:
-    """Say why this took as long as all rows of use do, where only the new ones would have had to be read."""
+def tell(company: jobs.Company) -> None:
+    """Say what the data's warnings are, and why this took as long as all rows of use do, where new ones alone could be read."""
+    found = sorted(company.report.warnings, key=lambda each: -each.rows)
+    if found:
+        some = "; ".join(f"{each.place}: {each.rule} ({each.rows:,})" for each in found[:_TOLD])
+        more = f"; {len(found) - _TOLD} more" if len(found) > _TOLD else ""
+        err.print(f"Warnings, with rows: {some}{more}. `kunto check` says what to do.", soft_wrap=True, markup=False)
     if company.source.usage_read_whole is not None:
         err.print(f"All of usage is read: {company.source.usage_read_whole}.", soft_wrap=True)
 
@@ -79,6 +84,8 @@ def _table(title: str, found: list[Finding]) -> Table:
     return table
 
 
+#: So many of the data's warnings are told where rows are read to compute something; `kunto check` tells all.
+_TOLD = 3
 _FIELDS = ("table", "column", "rule", "rows", "example", "what_to_do")
 
 
@@ -128,7 +135,7 @@ def features(
         return
     on_spark.refuse(master=master, out=target, **{"from": source})
     company = jobs.open_company(place, dates).usable()
-    tell_whole(company)
+    tell(company)
     if max(dates) > until:
         raise late(max(dates), until)
     with watching() as watch:

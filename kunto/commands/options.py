@@ -38,7 +38,10 @@ Base = Annotated[
 AsOf = Annotated[
     datetime | None,
     typer.Option(
-        "--as-of", metavar="DATE", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="The instant T; default: the end of the data."
+        "--as-of",
+        metavar="DATE",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%S"],
+        help="The instant T, such as 2026-03-01 or 2026-03-01T12:00; default: the end of the data.",
     ),
 ]
 Engine = Annotated[Literal["duckdb", "spark"], typer.Option("--engine", help="What computes: DuckDB here, or Spark.")]

@@ -65,7 +65,7 @@ def score(
     _check_file(file)
     asked = as_of or place.mapping.data.data_until
     company = jobs.open_company(place, [pd.Timestamp(asked)] if asked else ()).usable()
-    data.tell_whole(company)
+    data.tell(company)
     instant = pd.Timestamp(as_of) if as_of else company.data_until
     if instant > company.data_until:
         raise late(instant, company.data_until)
