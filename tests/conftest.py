@@ -14,12 +14,13 @@ from mlflow import MlflowClient
 from ran import Demo, Kunto, Ran
 from served import served
 from small_company import CONFIG, TABLES
-from sparks import spark
+from sparks import spark, spark_of_session
 
 import simulation
 from kunto.cli import main
 
-__all__ = ["new_url", "postgres", "read", "served", "spark", "store"]  # fixtures of every folder of tests
+# Fixtures of every folder of tests.
+__all__ = ["new_url", "postgres", "read", "served", "spark", "spark_of_session", "store"]
 
 # Libraries are a million objects that stay: to look for garbage among them again and again is a fifth of the suite's time.
 gc.set_threshold(100_000, 20, 50)

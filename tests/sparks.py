@@ -1,5 +1,6 @@
 """One local Spark for a whole test session, and the settings under which small queries are quick."""
 
+import gc
 import shutil
 from collections.abc import Iterator
 from typing import Any
@@ -19,8 +20,15 @@ INTERPRETED = {
 UNCLOSED = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 
 
+@pytest.fixture
+def spark(spark_of_session: Any) -> Iterator[Any]:
+    """The session's Spark; its sockets are closed while it is still this test that leaves them, which is `UNCLOSED`."""
+    yield spark_of_session
+    gc.collect()
+
+
 @pytest.fixture(scope="session")
-def spark() -> Iterator[Any]:
+def spark_of_session() -> Iterator[Any]:
     """A connection to Spark on one thread; skips where PySpark or Java is not installed."""
     pytest.importorskip("pyspark", reason="PySpark is not installed: make install-spark")
     if shutil.which("java") is None:
