@@ -302,11 +302,12 @@ class Builder:
         self._rolled_days, self._running = (first, last, few), None
         # Files of partitions never change: what their footers say is read once.
         self._run("set parquet_metadata_cache = true")
-        stored = {name: rolled.rows(name, first - REACH_OF[name], last) for name in self._relation_schemas}
+        begins = {name: first - REACH_OF[name] for name in self._relation_schemas}
+        stored = {name: rolled.rows(name, begin, last) for name, begin in begins.items() if name != "by_feature"}
         # To leave lists out takes several scans, which for few rows cost more than the lists.
         self._view("stored_months", (stored["days"] if few else rolled.months(first, last)) or month_rows.none())
         stored["days"] = stored["days"] and month_rows.unpacked(stored["days"])
-        stored["by_feature"] = rolled.by_feature(self._product_features, first - REACH_OF["by_feature"], last)
+        stored["by_feature"] = rolled.by_feature(self._product_features, begins["by_feature"], last)
         for relation, schema in self._relation_schemas.items():
             rows = stored[relation] or f'(from "{self._prefix}used_{relation}" limit 0)'
             self._view(f"stored_{relation}", f"(select {', '.join(schema)} from {rows})")

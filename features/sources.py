@@ -178,10 +178,11 @@ def _is_table(path: Path) -> bool:
 def stem(name: str) -> str:
     """What a table is called in its source, without the ending of its file or files.
 
-    >>> stem("usage.csv"), stem("usage/*.parquet"), stem("usage")
-    ('usage', 'usage', 'usage')
+    >>> stem("usage.csv"), stem("usage/*.csv"), stem("usage.parquet/*.parquet"), stem("usage")
+    ('usage', 'usage', 'usage', 'usage')
     """
-    return re.sub(rf"(/\*)?({'|'.join(map(re.escape, _SUFFIXES))})$", "", name, flags=re.IGNORECASE)
+    endings = "|".join(map(re.escape, _SUFFIXES))
+    return re.sub(rf"(({endings})?/\*)?({endings})$", "", name, flags=re.IGNORECASE)
 
 
 def _types(connection: duckdb.DuckDBPyConnection, query: str, name: str) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Staged:
 def find_table(sources: Sources, name: str) -> str | None:
     """Return the source table called like a contract table, whatever its ending; None where there is none."""
     for candidate in sources.names():
-        if candidate == name or stem(candidate) == name:
+        if stem(candidate) == name:
             return candidate
     return None
 

@@ -123,14 +123,15 @@ def test_a_table_of_many_files_in_a_folder_of_its_own(tmp_path: Path) -> None:
     assert source.tables["usage"].count().execute() == 2
 
 
-def test_a_folder_that_is_called_like_a_table_needs_no_mapping(tmp_path: Path) -> None:
-    (tmp_path / "usage").mkdir()
+@pytest.mark.parametrize("folder", ["usage", "usage.csv"])
+def test_a_folder_that_is_called_like_a_table_needs_no_mapping(tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
     (tmp_path / "notes").mkdir()
-    write(tmp_path / "usage", one="account_id,occurred_at,feature\nA,2025-01-05,open\n")
+    write(tmp_path / folder, one="account_id,occurred_at,feature\nA,2025-01-05,open\n")
     write(tmp_path / "notes", one="day,rain\n1,2\n")
     write(tmp_path, accounts="account_id\nA\n", subscriptions="account_id,started_at,mrr\nA,2025-01-01,10\n")
     source = load(Mapping.from_dict({"data": {"source": str(tmp_path), "data_until": datetime(2025, 2, 1)}}), base=tmp_path)
-    assert source.origins["usage"] == "usage/*.csv"
+    assert source.origins["usage"] == f"{folder}/*.csv"
     assert source.tables["usage"].count().execute() == 1
 
 
